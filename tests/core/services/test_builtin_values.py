@@ -12,6 +12,7 @@ import pytest
 from fluvial.errors import ServiceError
 from fluvial.identity import base58_decode
 from fluvial.services import Services
+from fluvial.services.builtin import objects
 from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
@@ -175,6 +176,8 @@ FAILURES: list[tuple[str, list[Any], int, str]] = [
     ("json.parse", ['"\\ud800"'], 7, "is no JSON"),
     ("json.parse", ["[" * 500 + "]" * 500], 7, "nested"),
     ("json.parse", ["[" * 100_000], 7, "nested"),
+    ("json.parse", ['"' + '\\":' * 1_300_000], 7, "is no JSON"),  # the text is never closed
+    ("json.parse", ['["a\\"", "' + "[" * 700_000], 7, "is no JSON"),
 ]
 
 
@@ -204,6 +207,35 @@ async def test_failures(name: str, arguments: list[Any], status: int, complaint:
 async def test_every_function_has_an_example(services: Services) -> None:
     shown = {row[0] for row in RESULTS}
     assert shown == {f"{service}.{name}" for service, names in services.functions().items() for name in names}
+
+
+# --- texts inside of JSON texts
+
+
+def outside(text: str) -> str:
+    """What of the beginning of a JSON text is outside of texts, a character after the other."""
+    found, inside, escaped = "", False, False
+    for character in text:
+        if escaped or (inside and character == "\\"):
+            escaped = not escaped
+        elif character == '"':
+            inside = not inside
+        elif not inside:
+            found += character
+    return found
+
+
+@given(st.lists(st.text('"\\[:\n', max_size=5), max_size=4), st.integers(0, 40), st.integers(2, 5))
+def test_what_is_outside_of_texts_is_found_in_parts_of_any_length(texts: list[str], end: int, length: int) -> None:
+    text = json.dumps(texts)[:end]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objects, "TEXT_PART", length)
+        assert "".join(objects._outside_of_texts(text)) == outside(text)
+
+
+def test_a_text_that_is_never_closed_is_gone_through_once() -> None:
+    text = '"' + '\\":' * objects.TEXT_PART
+    assert len(list(objects._outside_of_texts(text))) <= len(text) // (objects.TEXT_PART - 1) + 1
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
