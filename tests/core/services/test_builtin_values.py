@@ -17,6 +17,7 @@ from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
 from fluvial.services.builtin.op import BASE58_BYTES_MAX, Op
+from fluvial.services.values import RESULT_BYTES_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,7 +121,8 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
 ]
 
 FAILURES: list[tuple[str, list[Any], int, str]] = [
-    ("json.parse", ["[" + "[]," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
+    ("json.parse", ["[" + "[]," * 100_000 + "0]"], 7, "more than 100,000 arrays"),
+    ("json.parse", ["[" + "{}," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
     ("json.parse", ['{"": 0' + ',"":0' * 100_000 + "}"], 7, "more than 100,000 fields"),
     ("json.stringify", [["\x01" * 1_000_000] * 5], 7, "more than 4,194,304 characters"),
     ("op.identity", [1, 2], 4, "must be 0 to 1; 2 given"),
@@ -236,6 +238,24 @@ def test_what_is_outside_of_texts_is_found_in_parts_of_any_length(texts: list[st
 def test_a_text_that_is_never_closed_is_gone_through_once() -> None:
     text = '"' + '\\":' * objects.TEXT_PART
     assert len(list(objects._outside_of_texts(text))) <= len(text) // (objects.TEXT_PART - 1) + 1
+
+
+@given(st.lists(st.text('"\\\n\x01\x7fä\ud800😀a', max_size=20), max_size=4))
+def test_no_text_is_estimated_longer_than_it_becomes(texts: list[str]) -> None:
+    try:
+        length = len(objects.text_of(texts))
+    except UnicodeEncodeError:
+        return  # half a character has no JSON
+    assert objects._least_length(texts) <= length <= objects._least_length(texts) + 3 * len(texts) + 1
+
+
+@pytest.mark.parametrize("control", ["\x01", "\n"])
+def test_what_escapes_make_too_long_is_refused_before_any_of_it_is_made(control: str) -> None:
+    text = control * (RESULT_BYTES_MAX // 2 + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(objects, "msgspec")
+        for value in (text, [text], {"a": [text]}):
+            assert status_of(lambda value=value: objects.text_of(value)) == 7
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

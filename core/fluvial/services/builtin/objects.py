@@ -18,11 +18,16 @@ NO_ARGUMENTS: Final = "<empty argument list>"
 
 WEIGHT_MAX: Final = RESULT_WEIGHT * RESULT_BYTES_MAX
 """Memory of a value that is read from a text: what a result may take by default."""
+ARRAYS_MAX: Final = 100_000
+"""Arrays in a JSON text: to make more of them takes more than some hundredths of a second, in one go."""
 ARRAY_BYTES: Final = 56
 OBJECT_BYTES: Final = 64
 """What an array and an object take without anything in them."""
 TEXT_PART: Final = 65_536
-"""Characters of a text that are written as JSON together."""
+"""Characters of a text that are written or looked through as JSON together."""
+_TWOFOLD: Final = b'\b\t\n\f\r"\\'
+_SIXFOLD: Final = bytes(set(range(0x20)) - set(_TWOFOLD))
+"""Characters that take two and six characters of JSON."""
 
 
 def text_of(value: Any) -> str:
@@ -54,10 +59,20 @@ def _least_length(value: Any) -> int:
     for chunk, kinds, _ in in_chunks((value,)):
         length += len(chunk)
         if str in kinds:
-            length += sum(map(len, [item for item in chunk if type(item) is str]))
+            texts = [item for item in chunk if type(item) is str]
+            length += sum(map(len, texts))
+            if length <= RESULT_BYTES_MAX:  # else one text may be there a thousand times
+                length += _more_escaped("".join(texts))
         if length > RESULT_BYTES_MAX:
             break
     return length
+
+
+def _more_escaped(text: str) -> int:
+    """How many characters more than a text its JSON has, without the quotes."""
+    data = text.encode(errors="surrogatepass")
+    once = data.translate(None, _TWOFOLD)
+    return len(data) - len(once) + 5 * (len(once) - len(once.translate(None, _SIXFOLD)))
 
 
 def why_too_heavy(json: str) -> str:
@@ -69,8 +84,11 @@ def why_too_heavy(json: str) -> str:
 
 def _why_too_heavy(parts: Iterable[str]) -> str:
     """As :func:`why_too_heavy`, of the parts of a JSON text no sign of which is inside of a text."""
-    weight = fields = 0
+    weight = arrays = fields = 0
     for part in parts:
+        arrays += part.count("[")
+        if arrays > ARRAYS_MAX:
+            return f"has more than {ARRAYS_MAX:,} arrays"
         weight += ARRAY_BYTES * part.count("[") + OBJECT_BYTES * part.count("{") + ITEM_BYTES * part.count(",")
         if weight > WEIGHT_MAX:
             return f"stands for more than {WEIGHT_MAX:,} bytes of memory"
@@ -127,7 +145,7 @@ class JsonService(Effector[NoConfig]):
 
     @function(inline=True)
     def parse(self, json: str) -> Any:
-        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory or 100,000 fields is refused."""
+        """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory, 100,000 arrays or 100,000 fields is refused."""
         # Deviation: an integer beyond 64 bits is an error; the reference makes a rounded floating-point number of it.
         if problem := why_too_heavy(json):
             raise ServiceError(Status.NO_RESULT, f"the JSON {problem}")
