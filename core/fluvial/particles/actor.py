@@ -372,14 +372,19 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
+        find = partial(
+            self._session.look,
+            on_way=partial(self._context.outbox.holds, self.particle.key),
+            now_ms=self._context.clock.now_ms(),
+            after_ms=after_ms,
+            room=room,
+        )
         async with self._turn():
             with Contained(self._log):
-                look = self._session.look(
-                    on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
-                    now_ms=self._context.clock.now_ms(),
-                    after_ms=after_ms,
-                    room=room,
-                )
+                small = self._place.machine_is_small
+                # As in ``parcel``; nothing of this particle is put into the outbox meanwhile.
+                look = find() if small else await shielded(self._place.off_loop(find))
+                self._session.looked(look)
             if look.broken:
                 await shielded(self._commit())
             return look
