@@ -135,9 +135,23 @@ async def _fill(arena: Arena, clients: Sequence[KeyPair]) -> None:
         await arena.hand_over(PARTICLES, _delivery(arena, keys, client, script))
 
 
+async def repeated_leases(arena: Arena) -> None:
+    """Clients that renew their lease again and again: each is answered with some other peers."""
+
+    def payloads(keys: KeyPair) -> Iterator[bytes]:
+        lease = encode(make_lease(keys, arena.target.peer_id, network=NETWORK, now_ms=now_ms()))
+        while True:
+            yield lease
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(SENDERS):
+            tasks.start_soon(_flood, arena, LEASES, payloads)
+
+
 RELAYS: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
     "deaf-clients": partial(_to_the_deaf, protocol=PARTICLES, make=_delivery),
     "deaf-noticed": partial(_to_the_deaf, protocol=NOTICES, make=_notice),
     "absent-clients": absent_clients,
+    "repeated-leases": repeated_leases,
 }
 """By name."""

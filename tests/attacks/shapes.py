@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import anyio
+from fluvial.identity import base58_encode
 
 from tests.attacks.arena import AT_ONCE, Arena
 from tests.attacks.hoards import kept, nested, numbers
@@ -78,6 +79,16 @@ def questions_about_peers(arena: Arena) -> str:
         )
     )
     return _each(900, call, arena)
+
+
+def many_calls(arena: Arena) -> str:
+    """Thousands of calls side by side, which all are asked for by one run: of a service that does not exist, or of one that takes its time."""
+    call = arena.rng.choice(
+        (called(arena, "nobody", "there", "i", "y"), called(arena, "peer", "timeout", '5 "x"', "y"))
+    )
+    made = called(arena, "op", "array", " ".join(["1"] * 100), "a0")
+    more = called(arena, "op", "concat", " ".join(["a0"] * arena.rng.choice((30, 90))), "xs")
+    return sequence(made, more, f"(fold xs i (par {call.replace(' y)', ')')} (next i)))")
 
 
 # --- names, streams, maps
@@ -251,6 +262,40 @@ def wrong_calls(arena: Arena) -> str:
     return sequence(*text(arena, 14), *tree(arena, 14, "v"), _each(900, call, arena))
 
 
+# --- texts
+
+
+def unclosed_texts(arena: Arena) -> str:
+    """JSON with a text of escaped quotes that is never closed, and so many signs in it that it seems to be heavy."""
+    signs = {"q": '"', "b": arena.rng.choice(('\\":', '\\"[', '\\":["')), "e": arena.rng.choice(("", "\\"))}
+    made = [
+        called(arena, "op", "string_from_b58", f'"{base58_encode(one.encode())}"', name) for name, one in signs.items()
+    ]
+    steps = [
+        called(arena, "op", "concat_strings", f"{one} {one}", f"s{at}") for at, one in enumerate(_doubled("b", 17))
+    ]
+    parts = " ".join(["s16"] * arena.rng.choice((1, 7)))
+    whole = called(arena, "op", "concat_strings", f"q {parts} e", "json")
+    return sequence(*made, *steps, whole, _each(20, called(arena, "json", "parse", "json", "y"), arena))
+
+
+def _doubled(first: str, times: int) -> list[str]:
+    return [first, *(f"s{step}" for step in range(times - 1))]
+
+
+def controls(arena: Arena) -> str:
+    """Control characters, of which each takes six in JSON, and hundreds of thousands of arrays in a text."""
+    sign = arena.rng.choice(("\x01", "[],"))
+    made = called(arena, "op", "string_from_b58", f'"{base58_encode(sign.encode())}"', "b")
+    steps = [
+        called(arena, "op", "concat_strings", f"{one} {one}", f"s{at}") for at, one in enumerate(_doubled("b", 20))
+    ]
+    if sign == "\x01":
+        return sequence(made, *steps, _each(20, called(arena, "json", "stringify", "s19", "y"), arena))
+    whole = called(arena, "op", "concat_strings", '"[" s18 "0]"', "json")
+    return sequence(made, *steps, whole, _each(20, called(arena, "json", "parse", "json", "y"), arena))
+
+
 async def _by(arena: Arena, make: Make, *, many: bool) -> None:
     async def throw() -> None:
         keys = arena.stranger()
@@ -282,9 +327,12 @@ SHAPES: Final[Mapping[str, Callable[[Arena], Awaitable[None]]]] = {
         folds_of_folds,
         failures,
         wrong_calls,
+        many_calls,
+        unclosed_texts,
+        controls,
     )
 } | {
     f"{make.__name__.replace('_', '-')}-of-many": partial(_by, make=make, many=True)
-    for make in (empty_calls, endless_calls, endless_hops, origins, wide_maps, failures, comparisons)
+    for make in (empty_calls, endless_calls, endless_hops, many_calls, origins, wide_maps, failures, comparisons)
 }
 """By name."""

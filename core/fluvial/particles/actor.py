@@ -7,6 +7,7 @@ another one from the store when the particle is needed again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,7 +23,7 @@ from fluvial.air.data.weight import is_light, is_short
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.begun import shielded
-from fluvial.errors import FluvialError, Refused, RemoteProtocolError, ResourceLimit, StorageError
+from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX, Advance, Begin
@@ -34,15 +35,14 @@ from fluvial.particles.exclusive import ExclusiveTurn, ExclusiveTurns
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
-from fluvial.particles.recording import store_writes
+from fluvial.particles.recording import outbox_row, report_undeliverable, store_writes
 from fluvial.particles.session import ParticlePhase, ParticleSession
-from fluvial.particles.session_outputs import Parcel, Writes
+from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.workplace import Workplace
-from fluvial.stored import OutboxRow
 from fluvial.waiting import Lock, others_have_a_turn
 
-IMPOSSIBLE_REPORTED_MAX: Final = 8
-"""Names that are no peer ids of which the initiator is told after one run."""
+BEGUN_AT_ONCE: Final = 64
+"""Calls of a particle that are begun in one turn of the loop: some milliseconds."""
 CALL_BYTES: Final = 10_000
 """What a call that is under way takes, about: its task, and what that waits for."""
 ANSWERS_BYTES: Final = 65_536
@@ -97,7 +97,8 @@ class Actor:
         self._heavy: Lock | None = None
         self._quick: list[Request] = []
         self._is_answering = False
-        self._under_way = 0
+        self._to_begin: deque[Request] | None = None
+        self._under_way = 0  # calls that are to be begun are among them
         self._stopped = self._stays = False
         self._answers = Answers()
         self._calls: dict[anyio.CancelScope, None] = {}
@@ -252,9 +253,31 @@ class Actor:
         return calls
 
     def _begin_calls(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            scope = anyio.CancelScope()
-            self._context.tasks.start(self._call(request, scope), scope)
+        """Begin calls: few at once, and of many the others in the next turns of the loop."""
+        if self._to_begin:
+            self._to_begin.extend(requests)
+            return
+        for request in requests[:BEGUN_AT_ONCE]:
+            self._begin_call(request)
+        if len(requests) > BEGUN_AT_ONCE:
+            self._to_begin = deque(requests[BEGUN_AT_ONCE:])
+            self._context.tasks.start(self._begin_others(self._to_begin))
+
+    def _begin_call(self, request: Request) -> None:
+        scope = anyio.CancelScope()
+        self._context.tasks.start(self._call(request, scope), scope)
+
+    async def _begin_others(self, requests: deque[Request]) -> None:
+        """The root of the one task that begins calls, until there are no more; those that are not begun when the actor is dropped never are."""
+        try:
+            while requests and not self._stopped:
+                await others_have_a_turn()
+                for _ in range(min(BEGUN_AT_ONCE, len(requests))):
+                    self._begin_call(requests.popleft())
+        finally:
+            self._under_way -= len(requests)
+            requests.clear()
+            self._to_begin = None
 
     def _watch_promises(self, *, news: bool) -> None:
         since_ms = self._session.relies_since_ms
@@ -274,7 +297,7 @@ class Actor:
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
-        self._report_undeliverable(writes)
+        report_undeliverable(writes, self.particle, self._context)
         if not writes.needed:
             return
         try:
@@ -289,23 +312,8 @@ class Actor:
         self.stored = True
         self._session.durable(writes)
         self._place.committed()
-        rows = (self._row(peer, version, writes.at_ms) for peer in writes.peers)
+        rows = (outbox_row(self.particle, peer, version, writes.at_ms) for peer in writes.peers)
         self._context.outbox.put(rows, self.particle, upstream=self._session.upstream)
-
-    def _report_undeliverable(self, writes: Writes) -> None:
-        context, particle = self._context, self.particle
-        if writes.lost:
-            error = "this is no peer id"
-            context.throttled.note(
-                "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
-            )
-        for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
-            context.reporter.impossible(particle, lost)
-        if writes.beyond:
-            limit = context.limits.destinations_max
-            why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
-            context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
-            context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
 
     async def _end(self) -> None:
         """There is no room for what comes next: what the store has of the particle is all that there will be."""
@@ -313,17 +321,6 @@ class Actor:
             await self._context.store.record(self.particle.key, now_ms=self._context.clock.now_ms(), finished=True)
         self._context.throttled.note(
             "particle_over_quota", "quota", cause=self.particle.initiator, level=WARNING, particle=self.particle.id
-        )
-
-    def _row(self, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
-        return OutboxRow(
-            key=self.particle.key,
-            peer=peer,
-            version=version,
-            since_ms=since_ms,
-            attempts=0,
-            last_error="",
-            deadline_ms=self.particle.deadline_ms,
         )
 
     # --- deliveries
@@ -375,14 +372,19 @@ class Actor:
             StorageError: it could not be stored; the actor is broken then.
             Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
         """
+        find = partial(
+            self._session.look,
+            on_way=partial(self._context.outbox.holds, self.particle.key),
+            now_ms=self._context.clock.now_ms(),
+            after_ms=after_ms,
+            room=room,
+        )
         async with self._turn():
             with Contained(self._log):
-                look = self._session.look(
-                    on_way=lambda peer: self._context.outbox.holds(self.particle.key, peer),
-                    now_ms=self._context.clock.now_ms(),
-                    after_ms=after_ms,
-                    room=room,
-                )
+                small = self._place.machine_is_small
+                # As in ``parcel``; nothing of this particle is put into the outbox meanwhile.
+                look = find() if small else await shielded(self._place.off_loop(find))
+                self._session.looked(look)
             if look.broken:
                 await shielded(self._commit())
             return look

@@ -65,10 +65,12 @@ class Look(msgspec.Struct, frozen=True):
     Attributes:
         broken: those that are not relied on any more, at most one for each peer: the particle is to be sent there.
         again_ms: when to look again, milliseconds since 1970; None if only something new can give a reason for it.
+        shown: the batches that peers were found to have, by peer.
     """
 
     broken: tuple[Promise, ...] = ()
     again_ms: int | None = None
+    shown: Mapping[str, Set[BatchId]] = {}
 
 
 class _Said(msgspec.Struct):
@@ -144,12 +146,12 @@ class Promises:
         after_ms: int,
         room: int,
     ) -> Look:
-        """Which promises are not relied on any more.
+        """Which promises are not relied on any more. Changes nothing, so that a thread may do it.
 
         Args:
             awaited: the calls and canons that have no fact yet, with the peers that must make them.
             batches: all that are known, as the machine has them.
-            exchange: what other peers have; learns what batches say of that.
+            exchange: what other peers have. It may learn more meanwhile.
             on_way: whether the particle need not be sent to a peer: it is on its way already, or there is no such peer.
             now_ms: milliseconds since 1970.
             after_ms: how long a promise is given, in milliseconds.
@@ -159,9 +161,10 @@ class Promises:
             return Look()
         chosen: dict[str, Promise] = {}
         times: list[int] = []
+        shown: dict[str, Set[BatchId]] = {}
         left = room
         for promise in self._open(awaited, batches):
-            if promise.peer in chosen or on_way(promise.peer) or _kept(promise, exchange):
+            if promise.peer in chosen or on_way(promise.peer) or _kept(promise, exchange, shown):
                 continue
             if (due_ms := self._due_ms(promise, after_ms)) is None:
                 continue
@@ -172,10 +175,11 @@ class Promises:
                 times.append(now_ms)
                 break
             left -= 1
-            exchange.shown(promise.peer, shown_to(promise.peer, batches))
-            if not _kept(promise, exchange):
+            if promise.peer not in shown:
+                shown[promise.peer] = shown_to(promise.peer, batches)
+            if shown[promise.peer].isdisjoint(promise.batches):
                 chosen[promise.peer] = promise
-        return Look(tuple(chosen.values()), min(times, default=None))
+        return Look(tuple(chosen.values()), min(times, default=None), shown)
 
     def _due_ms(self, promise: Promise, after_ms: int) -> int | None:
         """Until when a promise is relied on, milliseconds since 1970; None if for good."""
@@ -208,8 +212,13 @@ class Promises:
             )
 
 
-def _kept(promise: Promise, exchange: Exchange) -> bool:
-    return any(exchange.has(promise.peer, batch) for batch in promise.batches)
+def _kept(promise: Promise, exchange: Exchange, shown: Mapping[str, Set[BatchId]]) -> bool:
+    if promise.peer in shown and not shown[promise.peer].isdisjoint(promise.batches):
+        return True
+    try:
+        return any(exchange.has(promise.peer, batch) for batch in promise.batches)
+    except KeyError:  # forgotten at this moment, for it lacks something: it gets everything
+        return False
 
 
 def _said(wanted: Mapping[Instance, str], batches: Sequence[Batch]) -> dict[Instance, _Said]:

@@ -1,14 +1,22 @@
-"""Writes what a commit of a session asks for: one transaction, for which the initiator's part of the disk is asked."""
+"""Writes what a commit of a session asks for: one transaction, for which the initiator's part of the disk is asked; and reports what cannot be sent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import WARNING
+from typing import Final
 
+from fluvial.errors import ResourceLimit
+from fluvial.identity import PeerId
+from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Writes
 from fluvial.storage.account import entries_bytes, particle_bytes, script_bytes
-from fluvial.stored import JournalEntry
+from fluvial.stored import JournalEntry, OutboxRow
+
+IMPOSSIBLE_REPORTED_MAX: Final = 8
+"""Names that are no peer ids of which the initiator is told after one run."""
 
 
 async def store_writes(
@@ -54,3 +62,32 @@ async def store_writes(
         finished=writes.finished,
     )
     return admission.version
+
+
+def report_undeliverable(writes: Writes, particle: Particle, context: ActorContext) -> None:
+    """Tell the log and the initiator of peers to which the particle cannot go from here."""
+    if writes.lost:
+        error = "this is no peer id"
+        context.throttled.note(
+            "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
+        )
+    for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
+        context.reporter.impossible(particle, lost)
+    if writes.beyond:
+        limit = context.limits.destinations_max
+        why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
+        context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
+        context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
+
+
+def outbox_row(particle: Particle, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
+    """What the outbox has of a delivery that was just written."""
+    return OutboxRow(
+        key=particle.key,
+        peer=peer,
+        version=version,
+        since_ms=since_ms,
+        attempts=0,
+        last_error="",
+        deadline_ms=particle.deadline_ms,
+    )

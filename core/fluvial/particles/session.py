@@ -3,7 +3,7 @@
 A session holds all that a peer knows of a particle in memory: the AIR machine, what other peers have of it (the exchange), what they
 have promised, and what the journal will have to say. It has one shell, which works with it one run at a time:
 
-1. An input. ``begin``, ``merge`` and ``resolve`` run the machine and return its effects; ``note`` and ``look`` need no run. What can
+1. An input. ``begin``, ``merge`` and ``resolve`` run the machine and return its effects; ``note`` and ``looked`` need no run. What can
    take long is done in slices by ``beginning``, ``merging``, ``resolving`` and ``restoring``.
 2. ``commit`` closes the run: it signs what leaves, and says what must be written. From the input on the session is *ahead* of the store.
 3. The shell writes that in one transaction and says ``durable``. If the write fails it says ``fail`` and drops the session;
@@ -284,7 +284,7 @@ class ParticleSession:
         return True
 
     def look(self, *, on_way: Callable[[PeerId], bool], now_ms: int, after_ms: int, room: int) -> Look:
-        """Find out where the particle must be sent because others have promised that, and nothing shows that they did it.
+        """Find out where the particle must be sent: others have promised it, nothing shows that they did. Changes nothing; a thread may do it.
 
         Args:
             on_way: whether a delivery to a peer is under way already.
@@ -299,7 +299,7 @@ class ParticleSession:
         # Who gets the particle with the last hop that is allowed cannot hand it on.
         if self.finished or self.hops >= self.particle.header.max_hops or self.particle.deadline_ms <= now_ms:
             return Look()
-        look = self._promises.look(
+        return self._promises.look(
             self._machine.awaited(),
             self._machine.batches(),
             self._exchange,
@@ -309,6 +309,12 @@ class ParticleSession:
             after_ms=after_ms,
             room=room,
         )
+
+    def looked(self, look: Look) -> None:
+        """Take in what :meth:`look` has found; raises Refused, ``busy``, if the session is broken."""
+        self.check()
+        for peer, batches in look.shown.items():
+            self._exchange.shown(peer, batches)
         if look.broken:
             self._ahead = True
             self._resend_to = [PeerId.parse(promise.peer) for promise in look.broken]
@@ -316,7 +322,6 @@ class ParticleSession:
                 Resent(peer.public_key, *promise.instance)
                 for peer, promise in zip(self._resend_to, look.broken, strict=True)
             )
-        return look
 
     @property
     def leaves(self) -> bool:

@@ -45,6 +45,9 @@ NEWCOMERS_PER_S: Final = 1.0
 NEWCOMERS_AT_ONCE: Final = 64
 """Clients without weight that are taken in quick succession; then one a second."""
 OTHERS_MAX: Final = 4
+OTHERS_POOL: Final = 64
+OTHERS_POOL_S: Final = 5.0
+"""Those that are named to clients are some of so many contacts, who are others after a while: a lease costs next to nothing, and may be repeated at once."""
 SPARES_MAX: Final = 16
 HAND_OVER_S: Final = 15.0
 ADDRESS_CHARACTERS_MAX: Final = 256
@@ -103,6 +106,8 @@ class RelayRoom(Part):
         self._named: frozenset[PeerId] = frozenset()
         self._held = HeldMessages()
         self._handing_over: dict[PeerId, anyio.CancelScope] = {}
+        self._pool: Sequence[tuple[PeerId, str]] = ()
+        self._pool_until_s = 0.0
         self._newcomers = 0.0
         self._newcomers_s = 0.0
         self._kind = RelayKind(network, clock.now_ms, self._leases.get)
@@ -210,7 +215,8 @@ class RelayRoom(Part):
         if known is None or lease.issued_at_ms - known.issued_at_ms >= RENEWED_MS_MIN:
             self._leases[sender] = lease
             self._on_change()  # the record of this client at its key shows the new lease
-        self._look_at_clients()
+        if sender not in self._named:
+            self._look_at_clients()
         if self._tasks is not None and sender not in self._handing_over:
             self._tasks.start_soon(self._hand_over, sender)
         return encode(LeaseTaken(self._others(sender)))
@@ -245,13 +251,20 @@ class RelayRoom(Part):
 
     def _others(self, client: PeerId) -> tuple[str, ...]:
         """Some peers with addresses of their own."""
-        texts = [
-            str(contact.addresses[0].with_peer(contact.peer))
-            for contact in self._routing.contacts()
-            if contact.peer != client and contact.addresses and contact.addresses[0].relay is None
-        ]
-        fitting = [text for text in texts if len(text) <= ADDRESS_CHARACTERS_MAX]
-        return tuple(self._rng.sample(fitting, min(OTHERS_MAX, len(fitting))))
+        if (now_s := anyio.current_time()) >= self._pool_until_s:
+            contacts = self._routing.contacts()
+            self._pool = self._fitting(contacts)
+            if len(contacts) > OTHERS_POOL:  # to look at few costs little, and there may be more of them a moment later
+                self._pool_until_s = now_s + OTHERS_POOL_S
+        texts = [text for peer, text in self._pool if peer != client]
+        return tuple(self._rng.sample(texts, min(OTHERS_MAX, len(texts))))
+
+    def _fitting(self, contacts: Sequence[Contact]) -> Sequence[tuple[PeerId, str]]:
+        """Some of those that have addresses of their own, with what a client is told of them."""
+        direct = [one for one in contacts if one.addresses and one.addresses[0].relay is None]
+        chosen = self._rng.sample(direct, min(OTHERS_POOL, len(direct)))
+        texts = [(one.peer, str(one.addresses[0].with_peer(one.peer))) for one in chosen]
+        return [(peer, text) for peer, text in texts if len(text) <= ADDRESS_CHARACTERS_MAX]
 
     async def _hand_over(self, client: PeerId) -> None:
         """Hand over what waits for a client, one message after the other, as long as it takes them; in place of whoever does so already."""

@@ -55,7 +55,7 @@ class Here:
         on_way: Collection[str] = (),
         room: int = 100,
     ) -> Look:
-        return self.promises.look(
+        found = self.promises.look(
             {CALL: id_of("q")} if awaited is None else awaited,
             self.batches,
             self.exchange,
@@ -64,6 +64,9 @@ class Here:
             after_ms=AFTER_MS,
             room=room,
         )
+        for peer, batches in found.shown.items():
+            self.exchange.shown(peer, batches)
+        return Look(found.broken, found.again_ms)
 
 
 def peers(look: Look) -> list[str]:

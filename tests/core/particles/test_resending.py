@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,9 +20,10 @@ from fluvial.clock import ManualClock
 from fluvial.errors import Refused
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
 from fluvial.particles.journal import RESENT
-from fluvial.particles.promises import Look, Promise
+from fluvial.particles.promises import Look, Promise, Promises
 from fluvial.particles.receipt import PROTOCOL, Receipt, encode_receipt
 from fluvial.particles.resender import RESENDS_AT_ONCE_MAX, Resender
+from fluvial.particles.workplace import Workplace
 from fluvial.storage import open_store
 from fluvial.story.story import tell
 from prometheus_client import CollectorRegistry
@@ -118,6 +120,29 @@ async def wait_in_vain(a: Peer, work: Work, folder: Path, script: str = NEED, **
 
 
 # --- where a promise is not kept
+
+
+@pytest.mark.parametrize("small", [True, False])
+async def test_the_promises_of_a_large_flow_are_looked_at_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool
+) -> None:
+    look, loop, threads = Promises.look, threading.current_thread(), list[threading.Thread]()
+
+    def noted(self: Promises, *arguments: Any, **others: Any) -> Look:
+        threads.append(threading.current_thread())
+        return look(self, *arguments, **others)
+
+    monkeypatch.setattr(Promises, "look", noted)
+    monkeypatch.setattr(Workplace, "machine_is_small", small)
+    clock, at_q, at_a = ManualClock(NOW_MS), Work(), Work()
+    async with (
+        peer("q", tmp_path, serves=[at_q], clock=clock) as q,
+        peer("a", tmp_path, serves=[at_a], clock=clock, knows=[q]) as a,
+    ):
+        await wait_in_vain(a, at_a, tmp_path)
+        clock.time_ms += AFTER_MS
+        await until(lambda: at_a.done == [10, 2])
+    assert {thread is loop for thread in threads} == {small}
 
 
 async def test_a_lie_holds_back_a_delivery_for_a_time_only(tmp_path: Path) -> None:

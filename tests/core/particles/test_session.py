@@ -24,6 +24,7 @@ from fluvial.fairness import Payer, Upstream
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
 from fluvial.particles.calling import _call_of
 from fluvial.particles.notice import SignedNotice, make_notice
+from fluvial.particles.promises import Look
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel, Writes
 from fluvial.particles.sliced import SlicedInput
@@ -163,6 +164,7 @@ def broken_by(session: ParticleSession) -> list[Callable[[], object]]:
         lambda: session.resolve({}),
         lambda: session.note(Peer("a", session).notice("no")),
         lambda: session.look(on_way=lambda peer: False, now_ms=NOW_MS, after_ms=1, room=1),
+        lambda: session.looked(Look()),
         lambda: session.parcel(id_of("b")),
         session.check,
     ]

@@ -12,10 +12,12 @@ import pytest
 from fluvial.errors import ServiceError
 from fluvial.identity import base58_decode
 from fluvial.services import Services
+from fluvial.services.builtin import objects
 from fluvial.services.builtin.arrays import Array
 from fluvial.services.builtin.numbers import Cmp, Math
 from fluvial.services.builtin.objects import Debug, JsonService
 from fluvial.services.builtin.op import BASE58_BYTES_MAX, Op
+from fluvial.services.values import RESULT_BYTES_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +121,8 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
 ]
 
 FAILURES: list[tuple[str, list[Any], int, str]] = [
-    ("json.parse", ["[" + "[]," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
+    ("json.parse", ["[" + "[]," * 100_000 + "0]"], 7, "more than 100,000 arrays"),
+    ("json.parse", ["[" + "{}," * 700_000 + "0]"], 7, "more than 33,554,432 bytes of memory"),
     ("json.parse", ['{"": 0' + ',"":0' * 100_000 + "}"], 7, "more than 100,000 fields"),
     ("json.stringify", [["\x01" * 1_000_000] * 5], 7, "more than 4,194,304 characters"),
     ("op.identity", [1, 2], 4, "must be 0 to 1; 2 given"),
@@ -175,6 +178,8 @@ FAILURES: list[tuple[str, list[Any], int, str]] = [
     ("json.parse", ['"\\ud800"'], 7, "is no JSON"),
     ("json.parse", ["[" * 500 + "]" * 500], 7, "nested"),
     ("json.parse", ["[" * 100_000], 7, "nested"),
+    ("json.parse", ['"' + '\\":' * 1_300_000], 7, "is no JSON"),  # the text is never closed
+    ("json.parse", ['["a\\"", "' + "[" * 700_000], 7, "is no JSON"),
 ]
 
 
@@ -204,6 +209,53 @@ async def test_failures(name: str, arguments: list[Any], status: int, complaint:
 async def test_every_function_has_an_example(services: Services) -> None:
     shown = {row[0] for row in RESULTS}
     assert shown == {f"{service}.{name}" for service, names in services.functions().items() for name in names}
+
+
+# --- texts inside of JSON texts
+
+
+def outside(text: str) -> str:
+    """What of the beginning of a JSON text is outside of texts, a character after the other."""
+    found, inside, escaped = "", False, False
+    for character in text:
+        if escaped or (inside and character == "\\"):
+            escaped = not escaped
+        elif character == '"':
+            inside = not inside
+        elif not inside:
+            found += character
+    return found
+
+
+@given(st.lists(st.text('"\\[:\n', max_size=5), max_size=4), st.integers(0, 40), st.integers(2, 5))
+def test_what_is_outside_of_texts_is_found_in_parts_of_any_length(texts: list[str], end: int, length: int) -> None:
+    text = json.dumps(texts)[:end]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objects, "TEXT_PART", length)
+        assert "".join(objects._outside_of_texts(text)) == outside(text)
+
+
+def test_a_text_that_is_never_closed_is_gone_through_once() -> None:
+    text = '"' + '\\":' * objects.TEXT_PART
+    assert len(list(objects._outside_of_texts(text))) <= len(text) // (objects.TEXT_PART - 1) + 1
+
+
+@given(st.lists(st.text('"\\\n\x01\x7fä\ud800😀a', max_size=20), max_size=4))
+def test_no_text_is_estimated_longer_than_it_becomes(texts: list[str]) -> None:
+    try:
+        length = len(objects.text_of(texts))
+    except UnicodeEncodeError:
+        return  # half a character has no JSON
+    assert objects._least_length(texts) <= length <= objects._least_length(texts) + 3 * len(texts) + 1
+
+
+@pytest.mark.parametrize("control", ["\x01", "\n"])
+def test_what_escapes_make_too_long_is_refused_before_any_of_it_is_made(control: str) -> None:
+    text = control * (RESULT_BYTES_MAX // 2 + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(objects, "msgspec")
+        for value in (text, [text], {"a": [text]}):
+            assert status_of(lambda value=value: objects.text_of(value)) == 7
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
