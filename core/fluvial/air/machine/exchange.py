@@ -11,7 +11,8 @@ from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.partial import Content, Fork, Leaf, Mask, Partial, covers, cut, merged
+from fluvial.air.data.healing import merged
+from fluvial.air.data.partial import Content, Fork, Leaf, Mask, Partial, covers, cut
 from fluvial.air.data.weight import NODE_BYTES, weight_within
 from fluvial.few import EMPTY, Members, added
 
@@ -65,12 +66,18 @@ def _has_value(had: _Had, key: ContentId, content: Content, *, alone: bool) -> N
     """A peer has a value, or a part of it; ``alone`` if nobody else holds what is in that. Of a large part nothing is remembered: it is sent once more."""
     size, before_alone = had.parts.pop(key, (0, False)) if had.parts else (0, False)
     had.parts_bytes -= size
-    shown = merged(had.contents[key], content) if key in had.contents else content
-    if not isinstance(shown, Partial):
+    before, alone = had.contents.get(key, content), alone or before_alone
+    if not (isinstance(before, Partial) and isinstance(content, Partial)):
         had.contents[key] = _WHOLE  # not the value itself: it is kept elsewhere
         return
-    alone = alone or before_alone
-    if (size := _parts_bytes(shown, alone=alone)) > PART_BYTES_MAX:
+    shown: Content = content
+    if (size := _parts_bytes(content, alone=alone)) <= PART_BYTES_MAX and before is not content:
+        shown = merged(before, content)
+        if not isinstance(shown, Partial):
+            had.contents[key] = _WHOLE
+            return
+        size = _parts_bytes(shown, alone=alone)
+    if size > PART_BYTES_MAX:
         shown, size, alone = Partial(key), NODE_BYTES, False
     if had.parts is EMPTY:
         had.parts = {}

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from fluvial.air.data.content import ContentId
+from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.activations import FAILED, OPEN, Activation, CallActivation, SeqActivation, XorActivation
 from fluvial.air.machine.errors import Catchable, NameNotSet
@@ -47,7 +48,11 @@ class LivenessAnalysis:
             yield from self._find()
         masks = self._masks or {}
         if self._large and peer in self._begun:
-            search = _Search(self._runtime, {key: mask.copy() for key, mask in masks.items()})
+            own: dict[ContentId, Mask] = {}
+            pace = SlicePace()
+            for key, mask in masks.items():
+                own[key] = yield from mask.copying(pace)
+            search = _Search(self._runtime, own)
             yield from search.waiting(self._begun[peer])
             masks = search.masks
         return Needs(self._large, masks)
@@ -55,7 +60,7 @@ class LivenessAnalysis:
     def _find(self) -> Iterator[None]:
         masks: Mapping[ContentId, Mask] = {}
         if self._large:
-            search = _Search(self._runtime, self._runtime.knowledge.noted())
+            search = _Search(self._runtime, (yield from self._runtime.knowledge.noting()))
             yield from search.run(self._begun)
             masks = search.masks
         self._masks = masks

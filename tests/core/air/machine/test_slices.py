@@ -225,3 +225,14 @@ def test_whatever_comes_in_great_number_is_taken_in_in_slices(items: list[Item])
     slices, effects = slices_of(machine.merging(Known((batch,), {})))
     assert effects.error is None
     assert slices >= 5
+
+
+def test_values_that_come_in_great_number_are_looked_through_in_slices() -> None:
+    keys, other = KeyPair.generate(), KeyPair.generate()
+    machine, _ = waiting(keys, f'(call "{keys.peer_id}" ("s" "l") [])')
+    values = {content_id(number): number for number in range(5_000)}
+    batch = Batch.seal(bytes(32), other.peer_id, [Step()], other.sign)
+    slices, effects = slices_of(machine.merging(Known((batch,), values)))
+    assert effects.error is None
+    assert slices >= 5
+    assert not machine.contents(), "nothing speaks of them"
