@@ -301,3 +301,20 @@ def test_a_path_that_is_longer_than_values_are_deep_is_looked_at_as_far_as_these
     effects = machine.merge(Known((batch,), {content_id(value): value}))
     assert effects.error is not None
     assert effects.error.code == 10007
+
+
+def test_what_is_to_be_done_behind_a_run_is_done_in_slices_as_well() -> None:
+    keys = KeyPair.generate()
+    machine = Machine(parse("(null)"), bytes(32), keys.peer_id, initiator=str(keys.peer_id), timestamp_ms=0, ttl_ms=1)
+    done: list[int] = []
+
+    def more() -> Iterator[None]:
+        for number in range(3):
+            yield
+            done.append(number)
+
+    run = machine.merging(Known((), {}))
+    run.then(more)
+    slices, effects = slices_of(run)
+    assert (slices, done, effects.finished) == (4, [0, 1, 2], True)
+    assert machine.merge(Known((), {})).error is None, "the run has ended"
