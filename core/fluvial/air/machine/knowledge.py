@@ -286,6 +286,16 @@ class Knowledge:
                 yield
         return masks
 
+    def has_gaps(self) -> Generator[None, None, bool]:
+        """Whether of any value that can be left out not all is here; in slices."""
+        pace = SlicePace()
+        for key in self._large:
+            if isinstance(self.contents.get(key, ABSENT), Partial):
+                return True
+            if pace.over():
+                yield
+        return False
+
     def lacking(self, masks: Mapping[ContentId, Mask]) -> Generator[None, None, list[ContentId]]:
         """The values of which not all is here that is asked for; in slices."""
         pace = SlicePace()

@@ -25,7 +25,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents, splitting_contents
-from fluvial.air.data.partial import ABSENT, Content, Partial
+from fluvial.air.data.partial import Content
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
 from fluvial.air.machine.evaluator import Evaluator
@@ -182,7 +182,7 @@ class Machine:
             yield from self._take_in(fresh, steps)
             yield from self._check_complete()
             yield from self._step((), self._me, act=True)
-            yield self._acted(merged, (), {})
+            yield (yield from self._acted(merged, (), {}))
             return
         except (Uncatchable, RemoteProtocolError) as error:
             ended = error.with_traceback(None)  # it would keep all that is thrown away now
@@ -209,8 +209,7 @@ class Machine:
 
     def _check_complete(self) -> Iterator[None]:
         """Raise MissingError unless all is here that the rest of the flow can read: else it would be missing where nobody has it."""
-        contents = self._state.knowledge.contents
-        if not any(isinstance(contents.get(key, ABSENT), Partial) for key in self._state.knowledge.large):
+        if not (yield from self._state.knowledge.has_gaps()):
             return
         needs = yield from self.finding_needs(self._me)
         if missing := (yield from self._state.knowledge.lacking(needs.masks)):
@@ -232,7 +231,7 @@ class Machine:
             return
         try:
             yield from self._step(facts, self._me, act=True)
-            yield self._acted([], facts, contents)
+            yield (yield from self._acted([], facts, contents))
             return
         except (Uncatchable, MissingError) as error:
             ended = value_missing(error.contents) if isinstance(error, MissingError) else error.with_traceback(None)
@@ -397,14 +396,16 @@ class Machine:
         if not self._rebuilding and memory.held > most:
             raise memory_exceeded(most)
 
-    def _acted(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
+    def _acted(
+        self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]
+    ) -> Found[Effects]:
         """The effects of a run, after its last step."""
         findings = self._state.evaluator.take_findings()
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
             spoken_of = {**contents, **findings.contents} if findings.contents else contents
-            step = Stepped(all_facts, *split_contents(spoken_of.values()))
+            step = Stepped(all_facts, *(yield from splitting_contents(spoken_of.values())))
             self._stepped(step)
             records.append(step)
         self._log.extend(records)
