@@ -19,13 +19,13 @@ from typing import Any, Final
 from fluvial.air.data.content import Json
 from fluvial.air.data.facts import ROOT_FRAME, Instance, Sent, index_element, iteration_frame, written_element
 from fluvial.air.machine import errors
+from fluvial.air.machine.equality import same_json
 from fluvial.air.machine.errors import AirError, Catchable, NameNotSet, Uncatchable
 from fluvial.air.machine.meetings import meetings_of
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Iteration, Scope, StreamKey, Traversal
 from fluvial.air.machine.values import (
     Value,
-    same_json,
 )
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head

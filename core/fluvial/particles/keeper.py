@@ -37,7 +37,7 @@ from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.relief import MemoryRelief
 from fluvial.particles.resting import RestingActors
-from fluvial.particles.scripts import Scripts, parse_script, script_weight
+from fluvial.particles.scripts import Scripts, analysed_script, parse_script, script_weight
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
@@ -420,7 +420,7 @@ class Keeper:
         weight = script_weight(particle.script)
         self._budget.check(payer, weight)
         upstream, processor = payer.upstream, self._context.processor
-        script = await processor.off_loop(particle.initiator, lambda: parse_script(particle), upstream=upstream)
+        script = await processor.off_loop(particle.initiator, lambda: analysed_script(particle), upstream=upstream)
         self._budget.check(payer, weight)
         return self._scripts.keep(particle, script, payer)
 

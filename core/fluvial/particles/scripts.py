@@ -9,6 +9,11 @@ from weakref import WeakValueDictionary, finalize
 
 from msgspec.structs import force_setattr
 
+from fluvial.air.machine.closing import members_of
+from fluvial.air.machine.meetings import meetings_of
+from fluvial.air.machine.plan import plan_of
+from fluvial.air.machine.reads import reads_of
+from fluvial.air.machine.writers import writers_of
 from fluvial.air.syntax import AirSyntaxError, Script, parse
 from fluvial.errors import Refused
 from fluvial.fairness import Payer
@@ -104,3 +109,14 @@ def parse_script(particle: Particle) -> Script:
         return parse(particle.script)
     except AirSyntaxError as error:
         raise Refused(f"its script does not parse: {error}", reason="script") from error
+
+
+def analysed_script(particle: Particle) -> Script:
+    """As :func:`parse_script`, with all that will be asked of the script: of a long one that takes as long as to parse it."""
+    script = parse_script(particle)
+    for analyse in ANALYSES:
+        analyse(script)
+    return script
+
+
+ANALYSES: Final = (plan_of, writers_of, meetings_of, reads_of, members_of)

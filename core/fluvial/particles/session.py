@@ -229,24 +229,26 @@ class ParticleSession:
             Refused: ``busy``, the session is broken.
         """
         self._takes(hops)
-        return self._merged(self._machine.merge(known), known, upstream, hops)
+        effects = self._machine.merge(known)
+        self._exchange.received(upstream.sender, known, self._machine.contents())
+        return self._merged(effects, upstream, hops)
 
     def merging(self, known: Known, *, upstream: Upstream, hops: int) -> SlicedInput[Effects, Effects]:
         """As :meth:`merge`, in slices. Nothing else may be asked of the session until the last one is over."""
         self._takes(hops)
         merging = self._machine.merging(known)
-        return SlicedInput(merging, lambda effects: self._merged(effects, known, upstream, hops), self)
+        merging.then(lambda: self._exchange.receiving(upstream.sender, known, self._machine.contents()))
+        return SlicedInput(merging, lambda effects: self._merged(effects, upstream, hops), self)
 
     def _takes(self, hops: int) -> None:
         self.check()
         self.hops = max(self.hops, hops)
 
-    def _merged(self, effects: Effects, known: Known, upstream: Upstream, hops: int) -> Effects:
+    def _merged(self, effects: Effects, upstream: Upstream, hops: int) -> Effects:
         if upstream.sender == self.upstream.sender:
             self.upstream = upstream  # it knows best for whom; and after a restart nobody else does
         if effects.records:
             self._items.append(Arrival(upstream.sender.public_key, hops))
-        self._exchange.received(upstream.sender, known, self._machine.contents())
         return self._ran(effects)
 
     def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:

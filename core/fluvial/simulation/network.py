@@ -16,7 +16,7 @@ import msgspec
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json, check_json
 from fluvial.air.data.facts import Instance
-from fluvial.air.data.partial import united
+from fluvial.air.data.healing import united
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed

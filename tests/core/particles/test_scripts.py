@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from fluvial.air.data.batch import Known
 from fluvial.air.machine.closing import members_of
+from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.meetings import meetings_of
+from fluvial.air.machine.outcomes import Answered
 from fluvial.air.machine.plan import plan_of
 from fluvial.air.machine.reads import reads_of, region
 from fluvial.air.machine.writers import writers_of
 from fluvial.air.syntax import Script, parse
-from fluvial.particles.scripts import script_weight
+from fluvial.identity import KeyPair
+from fluvial.particle import Particle
+from fluvial.particles.scripts import analysed_script, script_weight
 
 from tests.support.tracing import taken
 
@@ -114,3 +119,21 @@ def test_an_ordinary_script_is_counted_for_what_it_takes() -> None:
     text = one_after_another(["(ap 1 x)", *steps])
     _, truth = taken(lambda: analysed(text))
     assert truth <= script_weight(text) <= 3 * truth
+
+
+def test_all_that_is_asked_of_a_long_script_is_worked_out_where_it_is_parsed() -> None:
+    keys = KeyPair.generate()
+    me = str(keys.peer_id)
+    text = one_after_another(f'(xor (call "{me}" ("s" "f") [] a{i}) (canon "{me}" $s #c{i}))' for i in WORDS)
+    particle = Particle.create(keys, text, particle_id="long", timestamp_ms=0, ttl_ms=1_000, max_hops=9, network="test")
+    script = analysed_script(particle)
+    known = set(script.analyses)
+    machine = Machine(script, particle.key, keys.peer_id, initiator=me, timestamp_ms=0, ttl_ms=1_000)
+    (request,) = machine.merge(Known((), {})).requests
+    assert machine.resolve({request.instance: Answered("x" * 1_000)}).requests
+    machine.needs(me)
+    assert machine.seal(keys.sign) is not None
+    assert set(script.analyses) == known
+    for analyse in (plan_of, reads_of, writers_of, meetings_of, members_of):
+        analyse(script)
+    assert set(script.analyses) == known

@@ -72,11 +72,13 @@ def check_json(value: Json, size_max: int = sys.maxsize) -> int:
             return size
 
 
-def checking_json(value: Json, size_max: int = sys.maxsize) -> Generator[None, None, int]:
-    """As :func:`check_json`, in slices."""
+def checking_json(
+    value: Json, size_max: int = sys.maxsize, depth_max: int = JSON_DEPTH_MAX
+) -> Generator[None, None, int]:
+    """As :func:`check_json`, in slices; a part of a value may have fewer levels."""
     size = VALUE_SIZE
     level: list[Json] = [value]
-    for _ in range(JSON_DEPTH_MAX + 1):
+    for _ in range(depth_max + 1):
         below: list[Json] = []
         for start in range(0, len(level), CHECKED):
             if start:
@@ -85,7 +87,7 @@ def checking_json(value: Json, size_max: int = sys.maxsize) -> Generator[None, N
         if not below:
             return size
         level = below
-    raise ValueError(f"a value is nested deeper than {JSON_DEPTH_MAX} levels")
+    raise ValueError(f"a value is nested deeper than {depth_max} levels")
 
 
 def _checked(items: list[Json], below: list[Json], size: int, size_max: int) -> int:
@@ -199,7 +201,7 @@ def is_large(value: Json) -> bool:
     """Whether a value is longer than a leaf: only then is there something to gain from leaving it out."""
     if isinstance(value, str):
         return len(value) * 4 > LEAF_BYTES_MAX and len(encode(value)) > LEAF_BYTES_MAX
-    return isinstance(value, (list, dict)) and len(encode(value)) > LEAF_BYTES_MAX
+    return isinstance(value, (list, dict)) and (is_surely_large(value) or len(encode(value)) > LEAF_BYTES_MAX)
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:

@@ -5,7 +5,7 @@ The order of stream elements is not a function of the set of facts alone: it dep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection
 from typing import TypeAlias
 
 import msgspec
@@ -14,8 +14,9 @@ from fluvial.air.data.batch import Signed
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.facts import CallFailure, CanonFact, Result, Sent, Taken
-from fluvial.air.data.partial import Content, Partial
-from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
+from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.partial import Content, Partial, id_of
+from fluvial.air.data.proofs import ArrayPart, ObjectPart, reading_proof, writing_proof
 from fluvial.encoding import decode, encode
 
 
@@ -52,23 +53,41 @@ class Sealed(LogRecord, frozen=True, tag="sealed"):
 Record: TypeAlias = Merged | Stepped | Sealed
 
 
-def split_contents(contents: Collection[Content]) -> tuple[tuple[Json, ...], tuple[ArrayPart | ObjectPart, ...]]:
-    """Values as records keep them: whole ones, and those of which some part is known."""
-    whole = [known for known in contents if not isinstance(known, Partial)]
-    if len(whole) == len(contents):
-        return tuple(whole), ()
-    partial = (known for known in contents if isinstance(known, Partial) and known.tree is not None)
-    return tuple(whole), tuple(map(write_proof, partial))
+SplitContents: TypeAlias = tuple[tuple[Json, ...], tuple[ArrayPart | ObjectPart, ...]]
+"""Values as records keep them: whole ones, and those of which some part is known."""
 
 
-def contents_of(record: Merged | Stepped) -> Generator[None, None, dict[ContentId, Content]]:
+def split_contents(contents: Collection[Content]) -> SplitContents:
+    """Values as records keep them."""
+    return at_once(splitting_contents(contents))
+
+
+def splitting_contents(contents: Collection[Content]) -> Sliced[SplitContents]:
+    """As :func:`split_contents`, in slices."""
+    whole: list[Json] = []
+    parts: list[ArrayPart | ObjectPart] = []
+    pace = SlicePace()
+    for known in contents:
+        if not isinstance(known, Partial):
+            whole.append(known)
+        elif known.tree is not None:
+            parts.append((yield from writing_proof(known, pace)))
+        if pace.over():
+            yield
+    return tuple(whole), tuple(parts)
+
+
+def contents_of(record: Merged | Stepped) -> Sliced[dict[ContentId, Content]]:
     """The values in a record, by id, in slices."""
     contents: dict[ContentId, Content] = {}
+    pace = SlicePace()
     for json in record.contents:
         contents[(yield from sliced_content_id(json))] = json
-    for part in map(read_proof, record.parts):
-        assert part.id is not None, "it follows from the proof"
-        contents[part.id] = part
+        if pace.over():
+            yield
+    for proof in record.parts:
+        part = yield from reading_proof(proof, pace)
+        contents[id_of(part)] = part
     return contents
 
 

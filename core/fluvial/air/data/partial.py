@@ -2,17 +2,18 @@
 
 A :class:`Partial` has the id of the whole value. Of a large array or object it may also show parts: some leaves of the value's Merkle
 tree (``data.content``), with hashes in place of all subtrees that are not shown. Number of parts and hashes give the id, so that nobody has
-to be believed. Two partial values of one id heal each other (:func:`merged`).
+to be believed. Two partial values of one id heal each other (``data.healing``).
+
+A tree may be thirty forks deep, and values a hundred levels: what goes through trees calls itself for a level, never for a fork.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from enum import IntEnum
-from itertools import pairwise
 from operator import itemgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,10 +28,11 @@ from fluvial.air.data.content import (
     merkle_root,
     node_id,
 )
+from fluvial.air.data.pace import Sliced, SlicePace, at_once
 from fluvial.encoding import encode
-from fluvial.errors import RemoteProtocolError
 
 Step: TypeAlias = str | int
+ResultT = TypeVar("ResultT")
 
 PART_BYTES: Final = 36
 """What showing a part costs at least: a hash beside it. Values of many small parts travel whole if many of these are asked for."""
@@ -75,8 +77,8 @@ class Partial(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def of_tree(cls, tree: Tree, size: int, *, is_object: bool) -> Partial:
-        """The array or object with this tree; its id follows."""
-        return cls(node_id(size, _hash(tree), of_object=is_object), tree, size, is_object)
+        """The array or object with this tree, in which fields are in the order of their names; its id follows."""
+        return cls(node_id(size, _hash(tree, size), of_object=is_object), tree, size, is_object)
 
     def part(self, step: Step) -> Content:
         """A field or element.
@@ -92,7 +94,7 @@ class Partial(msgspec.Struct, frozen=True, eq=False):
     def shown(self) -> Iterator[tuple[Step, Content]]:
         """The parts that are shown, in order, each with its field's name or its index."""
         if self.tree is not None:
-            for place, leaf in _leaves(self.tree, 0, self.size):
+            for place, leaf in leaves_in(self.tree, self.size):
                 yield place if leaf.key is None else leaf.key, leaf.value
 
 
@@ -108,7 +110,8 @@ def id_of(content: Content) -> ContentId:
         return content.id
     if content.tree is None:
         raise Absent
-    return node_id(content.size, _hash(content.tree), of_object=content.is_object)  # only large values are partial
+    root = _hash(content.tree, content.size)
+    return node_id(content.size, root, of_object=content.is_object)  # only large values are partial
 
 
 def split(size: int) -> int:
@@ -147,9 +150,14 @@ class Mask(msgspec.Struct):
         if level is Level.WHOLE:
             mask.parts.clear()
 
-    def copy(self) -> Mask:
-        """One that grows by itself."""
-        return Mask(self.level, {step: part.copy() for step, part in self.parts.items()})
+    def copying(self, pace: SlicePace) -> Sliced[Mask]:
+        """One that grows by itself; in slices."""
+        if pace.over():
+            yield
+        parts: dict[Step, Mask] = {}
+        for step, part in self.parts.items():
+            parts[step] = yield from part.copying(pace)
+        return Mask(self.level, parts)
 
 
 def cut(content: Content, mask: Mask) -> Content:
@@ -174,14 +182,25 @@ def cut(content: Content, mask: Mask) -> Content:
 
 def covers(content: Content, mask: Mask) -> bool:
     """Whether all is known that a mask asks for."""
+    return at_once(covering(content, mask, SlicePace()))
+
+
+def covering(content: Content, mask: Mask, pace: SlicePace) -> Sliced[bool]:
+    """As :func:`covers`, in slices."""
+    if pace.over():
+        yield
     if type(content) is not Partial:
         return True
     if mask.level is Level.WHOLE or (mask.level and content.tree is None):
         return False
-    try:
-        return all(covers(content.part(step), part) for step, part in mask.parts.items())
-    except Absent:
-        return False
+    for step, part in mask.parts.items():
+        try:
+            shown = content.part(step)
+        except Absent:
+            return False
+        if not (yield from covering(shown, part, pace)):
+            return False
+    return True
 
 
 def _wanted(value: list[Json] | dict[str, Json], mask: Mask) -> dict[int, Leaf]:
@@ -208,112 +227,75 @@ def _narrowed(content: Partial, mask: Mask) -> Partial:
     if content.tree is None or not (mask.parts or mask.level):
         return Partial(content.id)
 
-    def narrow(tree: Tree, start: int, size: int) -> Tree:
-        if isinstance(tree, bytes):
-            return tree
-        if isinstance(tree, Leaf):
-            part = mask.parts.get(start if tree.key is None else tree.key)
-            return _hash(tree) if part is None else Leaf(tree.key, cut(tree.value, part))
-        half = split(size)
-        left, right = narrow(tree.left, start, half), narrow(tree.right, start + half, size - half)
-        if isinstance(left, bytes) and isinstance(right, bytes):
-            return fork_hash(left, right)
-        return Fork(left, right)
+    def narrow(part: bytes | Leaf, place: int) -> Tree:
+        if isinstance(part, bytes):
+            return part
+        mask_of_it = mask.parts.get(place if part.key is None else part.key)
+        return leaf_root(part) if mask_of_it is None else Leaf(part.key, cut(part.value, mask_of_it))
 
-    return Partial(content.id, narrow(content.tree, 0, content.size), content.size, content.is_object)
-
-
-# --- healing
-
-
-def merged(one: Content, other: Content) -> Content:
-    """All that two say of the same value.
-
-    Raises:
-        RemoteProtocolError: what they say is no value: who signed the id has made up a tree.
-    """
-    if not isinstance(one, Partial):
-        return one
-    if not isinstance(other, Partial):
-        return other
-    if one.tree is None or other.tree is None:
-        return other if one.tree is None else one
-    tree = _joined(one.tree, other.tree)
-    leaves = [leaf for _, leaf in _leaves(tree, 0, one.size)]
-    check_keys(leaves)
-    if len(leaves) < one.size or any(isinstance(leaf.value, Partial) for leaf in leaves):
-        return Partial(one.id, tree, one.size, one.is_object)
-    value: Json = {leaf.key: leaf.value for leaf in leaves} if one.is_object else [leaf.value for leaf in leaves]
-    if content_id(value) != one.id:
-        raise RemoteProtocolError("the parts of a value do not make up the value that was signed")
-    return value
-
-
-def adds(content: Content, known: Content) -> bool:
-    """Whether what is said of a value shows anything that is not known of it."""
-    if not isinstance(known, Partial):
-        return False
-    if not isinstance(content, Partial):
-        return True
-    if content.tree is None or known.tree is None:
-        return content.tree is not None
-    return _tree_adds(content.tree, known.tree)
-
-
-def _tree_adds(tree: Tree, known: Tree) -> bool:
-    if isinstance(tree, bytes):
-        return False
-    if isinstance(tree, Fork) and isinstance(known, Fork):
-        return _tree_adds(tree.left, known.left) or _tree_adds(tree.right, known.right)
-    if isinstance(tree, Leaf) and isinstance(known, Leaf):
-        return adds(tree.value, known.value)
-    return True
-
-
-def united(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> dict[ContentId, Content]:
-    """All that is said of values in two places; raises as :func:`merged`."""
-    both = {key: merged(one[key], content) if key in one else content for key, content in other.items()}
-    return {**one, **both}
-
-
-def check_keys(leaves: list[Leaf]) -> None:
-    """Raise RemoteProtocolError unless the names of fields are different, and in order."""
-    keys = [leaf.key.encode() for leaf in leaves if leaf.key is not None]
-    if any(key >= following for key, following in pairwise(keys)):
-        raise RemoteProtocolError("the fields of a value are not in the order of their names")
-
-
-def _joined(one: Tree, other: Tree) -> Tree:
-    if isinstance(one, bytes):
-        return other
-    if isinstance(other, bytes):
-        return one
-    if isinstance(one, Fork) and isinstance(other, Fork):
-        return Fork(_joined(one.left, other.left), _joined(one.right, other.right))
-    if isinstance(one, Leaf) and isinstance(other, Leaf):
-        return Leaf(one.key, merged(one.value, other.value))
-    raise AssertionError("both trees have the same id, and so the same shape")
+    tree = _folded(content.tree, content.size, narrow, _fork)
+    return Partial(content.id, tree, content.size, content.is_object)
 
 
 # --- trees
 
 
-def _hash(tree: Tree) -> bytes:
-    if isinstance(tree, bytes):
-        return tree
-    if isinstance(tree, Fork):
-        return fork_hash(_hash(tree.left), _hash(tree.right))
-    key = b"" if tree.key is None else content_id(tree.key)
-    return leaf_hash(key + id_of(tree.value))
+def _folded(
+    tree: Tree,
+    size: int,
+    of_end: Callable[[bytes | Leaf, int], ResultT],
+    of_fork: Callable[[ResultT, ResultT], ResultT],
+) -> ResultT:
+    """What comes of a tree, from its ends up.
+
+    Args:
+        tree: the tree.
+        size: how many leaves it is over.
+        of_end: what comes of a leaf at a place, or of the hash of a subtree that begins there.
+        of_fork: what comes of a fork, from what has come of both sides.
+    """
+    todo: list[tuple[Tree, int, int] | None] = [(tree, 0, size)]
+    done: list[ResultT] = []
+    while todo:
+        if (part := todo.pop()) is None:
+            right = done.pop()
+            done.append(of_fork(done.pop(), right))
+            continue
+        tree, start, size = part
+        if isinstance(tree, Fork):
+            half = split(size)
+            todo += (None, (tree.right, start + half, size - half), (tree.left, start, half))
+        else:
+            done.append(of_end(tree, start))
+    return done[0]
 
 
-def _leaves(tree: Tree, start: int, size: int) -> Iterator[tuple[int, Leaf]]:
-    if isinstance(tree, Leaf):
-        yield start, tree
-    elif isinstance(tree, Fork):
-        half = split(size)
-        yield from _leaves(tree.left, start, half)
-        yield from _leaves(tree.right, start + half, size - half)
+def _fork(left: Tree, right: Tree) -> Tree:
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        return fork_hash(left, right)
+    return Fork(left, right)
+
+
+def _hash(tree: Tree, size: int) -> bytes:
+    return _folded(tree, size, lambda end, _: end if isinstance(end, bytes) else leaf_root(end), fork_hash)
+
+
+def leaf_root(leaf: Leaf) -> bytes:
+    """The tree of one leaf."""
+    key = b"" if leaf.key is None else content_id(leaf.key)
+    return leaf_hash(key + id_of(leaf.value))
+
+
+def leaves_in(tree: Tree, size: int) -> Iterator[tuple[int, Leaf]]:
+    """The leaves that a tree shows, in order, each with its place; ``size``: how many the tree is over."""
+    todo = [(tree, 0, size)]
+    while todo:
+        tree, start, size = todo.pop()
+        if isinstance(tree, Leaf):
+            yield start, tree
+        elif isinstance(tree, Fork):
+            half = split(size)
+            todo += ((tree.right, start + half, size - half), (tree.left, start, half))
 
 
 def _placed(tree: Tree, size: int, place: int) -> Leaf:
@@ -328,10 +310,20 @@ def _placed(tree: Tree, size: int, place: int) -> Leaf:
 
 
 def _named(tree: Tree, key: str) -> Leaf:
-    for _, leaf in _leaves(tree, 0, 2**32):
-        if leaf.key == key:
-            return leaf
-    raise Absent
+    """The field with a name. Names are in order: so only the way that leads there is looked at."""
+    while isinstance(tree, Fork):
+        first = _first_name(tree.right)
+        tree = tree.left if first is None or key < first else tree.right
+    if isinstance(tree, bytes) or tree.key != key:
+        raise Absent
+    return tree
+
+
+def _first_name(tree: Tree) -> str | None:
+    """The first name that is shown; of every fork something is."""
+    while isinstance(tree, Fork):
+        tree = tree.right if isinstance(tree.left, bytes) else tree.left
+    return None if isinstance(tree, bytes) else tree.key
 
 
 # --- values put together from others, some of them partial

@@ -6,13 +6,15 @@ which nothing is shown, anything else is a leaf. Where a node stands tells how m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from fluvial.air.data.content import ContentId, check_json
-from fluvial.air.data.partial import Content, Fork, Leaf, Partial, Tree, check_keys, split
+from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId, checking_json, content_id, fork_hash, leaf_hash, node_id
+from fluvial.air.data.content_slices import sliced_content_id
+from fluvial.air.data.healing import check_order
+from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.partial import Content, Fork, Leaf, Partial, Tree, id_of, split
 from fluvial.errors import RemoteProtocolError
 
 SIZE_MAX = 2**32 - 1
@@ -61,28 +63,34 @@ Proof: TypeAlias = ArrayPart | ObjectPart
 
 def write_proof(partial: Partial) -> Proof:
     """What stands for a partial value that shows something."""
+    return at_once(writing_proof(partial, SlicePace()))
+
+
+def writing_proof(partial: Partial, pace: SlicePace) -> Sliced[Proof]:
+    """As :func:`write_proof`, in slices."""
     assert partial.tree is not None, "a mere id needs no proof"
-    nodes = tuple(_written(partial.tree))
-    return ObjectPart(partial.size, nodes) if partial.is_object else ArrayPart(partial.size, nodes)
+    nodes: list[Any] = []
+    todo: list[Tree] = [partial.tree]
+    while todo:
+        tree = todo.pop()
+        if isinstance(tree, Fork):
+            nodes.append(None)
+            todo += (tree.right, tree.left)
+        elif isinstance(tree, bytes):
+            nodes.append(tree)
+        else:
+            form = yield from _form(tree.value, pace)
+            nodes.append(form if tree.key is None else FieldPart(tree.key, form))
+        if pace.over():
+            yield
+    return ObjectPart(partial.size, tuple(nodes)) if partial.is_object else ArrayPart(partial.size, tuple(nodes))
 
 
-def _written(tree: Tree) -> Iterator[Any]:
-    if isinstance(tree, Fork):
-        yield None
-        yield from _written(tree.left)
-        yield from _written(tree.right)
-    elif isinstance(tree, Leaf):
-        form = _form(tree.value)
-        yield form if tree.key is None else FieldPart(tree.key, form)
-    else:
-        yield tree
-
-
-def _form(content: Content) -> Form:
+def _form(content: Content, pace: SlicePace) -> Sliced[Form]:
     if not isinstance(content, Partial):
         return WholePart(content)
     if content.tree is not None:
-        return write_proof(content)
+        return (yield from writing_proof(content, pace))
     assert content.id is not None, "what is put together here is not sent"
     return Hidden(content.id)
 
@@ -91,58 +99,96 @@ def read_proof(proof: Proof) -> Partial:
     """The partial value that a received proof shows, with the id that follows from it.
 
     Raises:
-        RemoteProtocolError: it is malformed, or not written in the one way it can be.
+        RemoteProtocolError: it is malformed, or not written in the one way it can be, or nested deeper than values may be.
     """
+    return at_once(reading_proof(proof, SlicePace()))
+
+
+def reading_proof(proof: Proof, pace: SlicePace, around: int = 0) -> Sliced[Partial]:
+    """As :func:`read_proof`, in slices.
+
+    Args:
+        proof: what was received.
+        pace: when slices end.
+        around: how many arrays and objects are around it.
+    """
+    if around >= JSON_DEPTH_MAX:
+        raise RemoteProtocolError(f"a partial value is nested deeper than {JSON_DEPTH_MAX} levels")
     if not 1 <= proof.size <= SIZE_MAX:
         raise RemoteProtocolError(f"a partial value says that it has {proof.size} parts")
-    nodes = iter(proof.nodes)
-    leaves: list[Leaf] = []
-    tree = _read(nodes, proof.size, leaves)
-    if next(nodes, _END) is not _END:
-        raise RemoteProtocolError("a partial value has more nodes than its size allows")
-    check_keys(leaves)
-    if len(leaves) == proof.size and not any(isinstance(leaf.value, Partial) for leaf in leaves):
-        raise RemoteProtocolError("a partial value shows all of its parts")
-    return Partial.of_tree(tree, proof.size, is_object=isinstance(proof, ObjectPart))
-
-
-_END: Any = object()
-
-
-def _read(nodes: Iterator[Any], size: int, leaves: list[Leaf]) -> Tree:
-    node = next(nodes, _END)
-    if node is _END:
+    sizes: list[int | None] = [proof.size]  # of subtrees to come; None closes a fork
+    done: list[tuple[Tree, bytes]] = []  # subtrees with their hashes
+    shown, whole, last = 0, True, None
+    for node in proof.nodes:
+        if not sizes:
+            raise RemoteProtocolError("a partial value has more nodes than its size allows")
+        size = sizes.pop()
+        assert size is not None, "forks are closed at once"
+        if node is None:
+            half = _half(size)
+            sizes += (_FORK, size - half, half)
+        elif isinstance(node, bytes):
+            done.append((node, _checked(node, "a hash")))
+        elif size != 1:
+            raise RemoteProtocolError("a partial value has fewer forks than its size demands")
+        else:
+            leaf, root = yield from _leaf(node, pace, around)
+            check_order(last, leaf)
+            last, shown = leaf.key, shown + 1
+            whole = whole and not isinstance(leaf.value, Partial)
+            done.append((leaf, root))
+        while sizes and sizes[-1] is _FORK:
+            sizes.pop()
+            right = done.pop()
+            done.append(_joined(done.pop(), right))
+        if pace.over(HASHES_OF_A_NODE):
+            yield
+    if sizes:
         raise RemoteProtocolError("a partial value has fewer nodes than its size demands")
-    if isinstance(node, bytes):
-        if len(node) != 32:
-            raise RemoteProtocolError("a hash in a partial value does not have 32 bytes")
-        return node
-    if node is None:
-        if size == 1:
-            raise RemoteProtocolError("a partial value has more forks than its size allows")
-        half = split(size)
-        left, right = _read(nodes, half, leaves), _read(nodes, size - half, leaves)
-        if isinstance(left, bytes) and isinstance(right, bytes):
-            raise RemoteProtocolError("a partial value shows a fork of which nothing is shown")
-        return Fork(left, right)
-    if size != 1:
-        raise RemoteProtocolError("a partial value has fewer forks than its size demands")
-    leaf = Leaf(node.name, _value(node.value)) if isinstance(node, FieldPart) else Leaf(None, _value(node))
-    leaves.append(leaf)
-    return leaf
+    if shown == proof.size and whole:
+        raise RemoteProtocolError("a partial value shows all of its parts")
+    (tree, root), is_object = done[0], isinstance(proof, ObjectPart)
+    return Partial(node_id(proof.size, root, of_object=is_object), tree, proof.size, is_object)
 
 
-def _value(form: Form) -> Content:
+HASHES_OF_A_NODE: Final = 2
+"""What a node counts of a slice, for its hashes."""
+_FORK: Final = None
+
+
+def _half(size: int) -> int:
+    if size == 1:
+        raise RemoteProtocolError("a partial value has more forks than its size allows")
+    return split(size)
+
+
+def _checked(key: bytes, what: str) -> bytes:
+    if len(key) != 32:
+        raise RemoteProtocolError(f"{what} in a partial value does not have 32 bytes")
+    return key
+
+
+def _joined(left: tuple[Tree, bytes], right: tuple[Tree, bytes]) -> tuple[Tree, bytes]:
+    if isinstance(left[0], bytes) and isinstance(right[0], bytes):
+        raise RemoteProtocolError("a partial value shows a fork of which nothing is shown")
+    return Fork(left[0], right[0]), fork_hash(left[1], right[1])
+
+
+def _leaf(node: FieldPart | Form, pace: SlicePace, around: int) -> Sliced[tuple[Leaf, bytes]]:
+    key, form = (node.name, node.value) if isinstance(node, FieldPart) else (None, node)
+    value: Content
     match form:
         case WholePart(value):
             try:
-                check_json(value)
+                yield from checking_json(value, depth_max=JSON_DEPTH_MAX - around - 1)
             except ValueError as error:
                 raise RemoteProtocolError(f"a part of a value cannot be used: {error}") from error
-            return value
-        case Hidden(key):
-            if len(key) != 32:
-                raise RemoteProtocolError("an id in a partial value does not have 32 bytes")
-            return Partial(ContentId(key))
+            value_id = yield from sliced_content_id(value)
+        case Hidden(hidden):
+            value_id = ContentId(_checked(hidden, "an id"))
+            value = Partial(value_id)
         case _:
-            return read_proof(form)
+            value = yield from reading_proof(form, pace, around + 1)
+            value_id = id_of(value)
+    named = b"" if key is None else content_id(key)
+    return Leaf(key, value), leaf_hash(named + value_id)

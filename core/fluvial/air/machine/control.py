@@ -20,8 +20,8 @@ from fluvial.air.machine.activations import (
     SimpleActivation,
     XorActivation,
 )
+from fluvial.air.machine.equality import same_json
 from fluvial.air.machine.runtime import Runtime
-from fluvial.air.machine.values import same_json
 from fluvial.air.syntax import tree
 from fluvial.encoding import encode
 from fluvial.few import EMPTY

@@ -5,14 +5,17 @@ Kept in memory: after a restart everything is sent once more, which does no harm
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.partial import Content, Fork, Leaf, Mask, Partial, covers, cut, merged
-from fluvial.air.data.weight import NODE_BYTES, weight_within
+from fluvial.air.data.healing import merged
+from fluvial.air.data.pace import SlicePace
+from fluvial.air.data.partial import Content, Fork, Leaf, Mask, Partial, covers, cut
+from fluvial.air.data.weight import CHUNK, NODE_BYTES, weight_within
 from fluvial.few import EMPTY, Members, added
 
 SENDERS_MAX: Final = 32
@@ -21,6 +24,8 @@ ASKED_MAX: Final = 8_192
 """Values for which a peer has asked and which it does not have yet; who asks for more gets what it has asked for last."""
 PART_BYTES_MAX: Final = 1_048_576
 """Memory of what is remembered of one value that a peer has in part."""
+WHOLES_IN_NODE: Final = 16
+"""Whole values that are taken note of in the time of a node of a tree, about."""
 _WHOLE: Final[Content] = None
 """Stands for any value that a peer has whole."""
 
@@ -61,21 +66,40 @@ class _Had:
     parts_bytes: int = 0
 
 
-def _has_value(had: _Had, key: ContentId, content: Content, *, alone: bool) -> None:
-    """A peer has a value, or a part of it; ``alone`` if nobody else holds what is in that. Of a large part nothing is remembered: it is sent once more."""
-    size, before_alone = had.parts.pop(key, (0, False)) if had.parts else (0, False)
-    had.parts_bytes -= size
-    shown = merged(had.contents[key], content) if key in had.contents else content
-    if not isinstance(shown, Partial):
-        had.contents[key] = _WHOLE  # not the value itself: it is kept elsewhere
-        return
+def _has_wholes(had: _Had, keys: Collection[ContentId]) -> None:
+    """A peer has these values whole; the values themselves are kept elsewhere."""
+    had.contents.update(dict.fromkeys(keys, _WHOLE))
+    for key in had.parts.keys() & keys if had.parts else ():
+        had.parts_bytes -= had.parts.pop(key)[0]
+
+
+def _has_part(had: _Had, key: ContentId, part: Partial, *, alone: bool) -> int:
+    """A peer has a part of a value; ``alone`` if nobody else holds what is in that. Of a large part nothing is remembered: it is sent once more.
+
+    Returns:
+        How many bytes were looked at, about.
+    """
+    before, (size, before_alone) = had.contents.get(key, part), had.parts.get(key, (0, False))
+    if not isinstance(before, Partial):
+        return 0
     alone = alone or before_alone
-    if (size := _parts_bytes(shown, alone=alone)) > PART_BYTES_MAX:
+    shown: Content = part
+    looked_at = size
+    if (size := _parts_bytes(part, alone=alone)) <= PART_BYTES_MAX and before is not part:
+        looked_at += size
+        shown = merged(before, part)
+        if not isinstance(shown, Partial):
+            _has_wholes(had, {key})
+            return looked_at
+        size = _parts_bytes(shown, alone=alone)
+    looked_at += size
+    if size > PART_BYTES_MAX:
         shown, size, alone = Partial(key), NODE_BYTES, False
     if had.parts is EMPTY:
         had.parts = {}
+    had.parts_bytes += size - had.parts.get(key, (0, False))[0]
     had.contents[key], had.parts[key] = shown, (size, alone)
-    had.parts_bytes += size
+    return looked_at
 
 
 def _parts_bytes(partial: Partial, *, alone: bool) -> int:
@@ -121,13 +145,26 @@ class Exchange:
 
     def received(self, peer: str, known: Known, here: Mapping[ContentId, Content]) -> None:
         """A peer sent this, so it has it; ``here`` are the values that are known now: what else it sent is not remembered."""
+        for _ in self.receiving(peer, known, here):
+            pass
+
+    def receiving(self, peer: str, known: Known, here: Mapping[ContentId, Content]) -> Iterator[None]:
+        """As :meth:`received`, in slices."""
         if not (known.batches or known.contents):
             return  # as the first copy of most particles
         had = self._had.get(peer) or self._sender(peer)
         had.batches = added(had.batches, (batch.id for batch in known.batches))
-        for key, content in known.contents.items():
-            if key in here:
-                _has_value(had, key, content, alone=here[key] is not content)
+        pace = SlicePace()
+        contents = iter(known.contents.items())
+        while chunk := list(islice(contents, CHUNK)):
+            _has_wholes(had, {key for key, content in chunk if type(content) is not Partial and key in here})
+            if pace.over(len(chunk) // WHOLES_IN_NODE):
+                yield
+            for key, content in chunk:
+                if isinstance(content, Partial) and key in here:
+                    looked_at = _has_part(had, key, content, alone=here[key] is not content)
+                    if pace.over(1 + looked_at // NODE_BYTES):
+                        yield
         if had.asked:
             had.asked -= known.contents.keys()
 

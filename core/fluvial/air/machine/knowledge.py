@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence, Set
+from itertools import chain
 from operator import is_
 from typing import Final, TypeVar
 
@@ -21,8 +22,10 @@ from fluvial.air.data.facts import (
     Taken,
     instances_of,
 )
+from fluvial.air.data.healing import adding, merging
 from fluvial.air.data.log import Merged, Stepped
-from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, adds, merged
+from fluvial.air.data.pace import SlicePace
+from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, covering
 from fluvial.air.data.weight import LIGHT_BYTES, weighing
 from fluvial.air.machine.values import RootValue
 from fluvial.few import EMPTY, Members, added
@@ -195,17 +198,17 @@ class Knowledge:
                     yield
                 else:
                     weight = weighed
-            self._learn(key, content, weight)
+            yield from self._learning(key, content, weight)
             light += LEARNED_BYTES + weight
             if light > LIGHT_BYTES:
                 light = 0
                 yield
 
-    def _learn(self, key: ContentId, content: Content, weight: int) -> None:
+    def _learning(self, key: ContentId, content: Content, weight: int) -> Iterator[None]:
         if (here := self.contents.get(key, ABSENT)) is not ABSENT:
             if type(here) is Partial:
                 self.held += weight
-            content = merged(here, content)
+            content = yield from merging(here, content, SlicePace())
         else:
             self.held += CONTENT_BYTES + weight
             if isinstance(content, Partial) or is_large(content):
@@ -231,9 +234,24 @@ class Knowledge:
             self._large = {}
         self._large[key] = None
 
-    def is_news(self, key: ContentId, content: Content) -> bool:
-        """Whether a content shows something of a value that is not known yet."""
-        return adds(content, self.contents.get(key, ABSENT))
+    def news(
+        self, came: Mapping[ContentId, Content], named: Container[ContentId]
+    ) -> Generator[None, None, dict[ContentId, Content]]:
+        """Of what came the values that are named and show something that is not known yet, in the order of their ids; in slices."""
+        buckets: list[list[ContentId]] = [[] for _ in range(256)]  # ids in each stretch are sorted by themselves
+        pace = SlicePace()
+        for key in came:
+            if key in named:
+                buckets[key[0]].append(key)
+            if pace.over():
+                yield
+        news: dict[ContentId, Content] = {}
+        for key in chain.from_iterable(map(sorted, buckets)):
+            if (yield from adding(came[key], self.contents.get(key, ABSENT), pace)):
+                news[key] = came[key]
+            if pace.over():
+                yield
+        return news
 
     def value(self, key: ContentId) -> RootValue:
         """The value that a fact speaks of; one that could be left out is always the same object."""
@@ -254,8 +272,35 @@ class Knowledge:
         """The values that can be left out."""
         return self._large.keys()
 
-    def noted(self) -> dict[ContentId, Mask]:
-        """What large values have decided so far; of those that nothing here has come to yet: all."""
-        masks = {key: Mask(Level.WHOLE) for key in self._large.keys() - self._wholes.keys()}
-        masks.update((key, whole.mask.copy()) for key, whole in self._wholes.items() if whole.mask is not None)
+    def noting(self) -> Generator[None, None, dict[ContentId, Mask]]:
+        """What large values have decided so far; of those that nothing here has come to yet: all. In slices."""
+        masks: dict[ContentId, Mask] = {}
+        pace = SlicePace()
+        for key in self._large:
+            whole = self._wholes.get(key)
+            if whole is None:
+                masks[key] = Mask(Level.WHOLE)
+            elif whole.mask is not None:
+                masks[key] = yield from whole.mask.copying(pace)
+            if pace.over():
+                yield
         return masks
+
+    def has_gaps(self) -> Generator[None, None, bool]:
+        """Whether of any value that can be left out not all is here; in slices."""
+        pace = SlicePace()
+        for key in self._large:
+            if isinstance(self.contents.get(key, ABSENT), Partial):
+                return True
+            if pace.over():
+                yield
+        return False
+
+    def lacking(self, masks: Mapping[ContentId, Mask]) -> Generator[None, None, list[ContentId]]:
+        """The values of which not all is here that is asked for; in slices."""
+        pace = SlicePace()
+        lacking: list[ContentId] = []
+        for key, mask in masks.items():
+            if not (yield from covering(self.contents.get(key, ABSENT), mask, pace)):
+                lacking.append(key)
+        return lacking

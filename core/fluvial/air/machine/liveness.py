@@ -11,9 +11,11 @@ The analysis may keep too much, never too little; should a peer need more nevert
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
-from fluvial.air.data.content import ContentId
+from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId
+from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.activations import FAILED, OPEN, Activation, CallActivation, SeqActivation, XorActivation
 from fluvial.air.machine.errors import Catchable, NameNotSet
@@ -26,7 +28,7 @@ from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composit
 from fluvial.air.syntax import tree
 
 NEEDS: Final = 1_000
-"""Values looked at in a slice: a few milliseconds."""
+"""Stretches, names and values looked at in a slice: a few milliseconds."""
 
 
 class LivenessAnalysis:
@@ -47,7 +49,11 @@ class LivenessAnalysis:
             yield from self._find()
         masks = self._masks or {}
         if self._large and peer in self._begun:
-            search = _Search(self._runtime, {key: mask.copy() for key, mask in masks.items()})
+            own: dict[ContentId, Mask] = {}
+            pace = SlicePace()
+            for key, mask in masks.items():
+                own[key] = yield from mask.copying(pace)
+            search = _Search(self._runtime, own)
             yield from search.waiting(self._begun[peer])
             masks = search.masks
         return Needs(self._large, masks)
@@ -55,7 +61,7 @@ class LivenessAnalysis:
     def _find(self) -> Iterator[None]:
         masks: Mapping[ContentId, Mask] = {}
         if self._large:
-            search = _Search(self._runtime, self._runtime.knowledge.noted())
+            search = _Search(self._runtime, (yield from self._runtime.knowledge.noting()))
             yield from search.run(self._begun)
             masks = search.masks
         self._masks = masks
@@ -68,7 +74,7 @@ class _Search:
         self._script: Reads = reads_of(runtime.script)
         self._contested = runtime.plan.contested
         self._seen: set[object] = set()
-        self._left = NEEDS
+        self._pace = SlicePace(NEEDS)
 
     def run(self, begun: dict[str, list[CallActivation]]) -> Iterator[None]:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
@@ -80,8 +86,8 @@ class _Search:
                 yield from self.waiting([activation])
             yield from self._around(activation)
         for stream in self._runtime.streams.values():
+            elements = [element.value for element in stream.elements()]
             for activation in stream.folds():
-                elements = [element.value for element in stream.elements()]
                 yield from self._body(activation.node, activation.scope, elements)
                 yield from self._around(activation)
 
@@ -99,6 +105,8 @@ class _Search:
         now = activation.parent
         while now is not None and now not in self._seen:
             self._seen.add(now)
+            if self._pace.over():
+                yield
             if now.status is OPEN or now.status is FAILED:
                 # One that has failed may be opened again by a name that was read too early.
                 end = self._script.end_of[now.node.number]
@@ -113,9 +121,16 @@ class _Search:
     def _region(self, scope: Scope, first: int, last: int) -> Iterator[None]:
         """Instructions from one number to another can have their turn in a scope."""
         inside = region(self._script, first, last)
-        for name, path in inside.reads:
-            yield from self._read(scope, name, path)
+        if self._pace.over():
+            yield
+        for what in inside.reads:
+            if self._pace.over():
+                yield
+            if self._first_time(id(scope), what):
+                yield from self._read(scope, *what)
         for iterator in inside.onward:
+            if self._pace.over():
+                yield
             yield from self._onward(scope, iterator)
 
     def _onward(self, scope: Scope, iterator: str) -> Iterator[None]:
@@ -140,6 +155,8 @@ class _Search:
         """The body of a fold can have its turn for some elements."""
         first, last = fold.body.number, self._script.end_of[fold.number]
         for name, path in region(self._script, first, last).reads:
+            if self._pace.over():
+                yield
             if name == fold.iterator:
                 for element in elements:
                     yield from self._value(element, scope, path)
@@ -184,7 +201,9 @@ class _Search:
         if type(path) is tree.Length:
             yield from self._need(value, (), Level.SIZE if isinstance(value.content, list | Partial) else Level.WHOLE)
         else:
-            yield from self._need(value, () if path is None else tuple(self._steps(path, scope)), Level.WHOLE)
+            # No value has more levels, so that longer paths do not lead anywhere.
+            steps = () if path is None else tuple(islice(self._steps(path, scope), JSON_DEPTH_MAX + 1))
+            yield from self._need(value, steps, Level.WHOLE)
 
     def _steps(self, path: tree.Path, scope: Scope) -> Iterator[str | int]:
         """The steps of a path, as far as they are known for certain."""
@@ -204,9 +223,7 @@ class _Search:
                     yield key
 
     def _need(self, value: Value, path: Path, level: Level) -> Iterator[None]:
-        self._left -= 1
-        if self._left <= 0:
-            self._left = NEEDS
+        if self._pace.over():
             yield
         root = value.root
         if isinstance(root, Composite):

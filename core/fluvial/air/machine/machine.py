@@ -24,8 +24,8 @@ from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unrolled
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
-from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents
-from fluvial.air.data.partial import ABSENT, Content, Partial, covers
+from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents, splitting_contents
+from fluvial.air.data.partial import Content
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
 from fluvial.air.machine.evaluator import Evaluator
@@ -36,7 +36,7 @@ from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Found, Run, Runner, Sliced, finished
-from fluvial.air.machine.writers import check_canons
+from fluvial.air.machine.writers import checking_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
@@ -165,24 +165,24 @@ class Machine:
         return Run(self._runner, self._resolve(outcomes))
 
     def _merge(self, known: Known) -> Sliced[Effects]:
-        known = self._refusals.completed(known, self._state.batches.keys())
+        known = yield from self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
         if (refusal := self._refusals.refusal(fresh, known)) is not None:
             yield self._refused(refusal)
             return
         steps = yield from unrolled(fresh, self._state.batches.keys())
-        check_canons(self._script, fresh.values(), self._state.knowledge)
-        contents = self._contents_for(fresh, known)
+        yield from checking_canons(self._script, fresh.values(), self._state.knowledge)
+        contents = yield from self._contents_for(fresh, known)
         merged: list[Record] = []
         if fresh or contents:
-            values, parts = split_contents(contents.values())
+            values, parts = yield from splitting_contents(contents.values())
             merged.append(Merged(tuple(batch.signed for batch in fresh.values()), values, parts))
         try:
             yield from self._state.knowledge.learning(contents)
             yield from self._take_in(fresh, steps)
             yield from self._check_complete()
             yield from self._step((), self._me, act=True)
-            yield self._acted(merged, (), {})
+            yield (yield from self._acted(merged, (), {}))
             return
         except (Uncatchable, RemoteProtocolError) as error:
             ended = error.with_traceback(None)  # it would keep all that is thrown away now
@@ -201,20 +201,18 @@ class Machine:
     def _refused(self, error: Uncatchable) -> Effects:
         return Effects(error=error, failed=self._refusals.always is not None)
 
-    def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> dict[ContentId, Content]:
+    def _contents_for(self, fresh: Mapping[BatchId, Batch], known: Known) -> Found[dict[ContentId, Content]]:
         """The values that came along, that new or known batches name, and of which something is not here yet."""
         knowledge = self._state.knowledge
         named = set(knowledge.large).union(*(batch.contents() for batch in fresh.values()))
-        came = {key: known.contents[key] for key in sorted(named & known.contents.keys())}
-        return {key: content for key, content in came.items() if knowledge.is_news(key, content)}
+        return (yield from knowledge.news(known.contents, named))
 
     def _check_complete(self) -> Iterator[None]:
         """Raise MissingError unless all is here that the rest of the flow can read: else it would be missing where nobody has it."""
-        contents = self._state.knowledge.contents
-        if not any(isinstance(contents.get(key, ABSENT), Partial) for key in self._state.knowledge.large):
+        if not (yield from self._state.knowledge.has_gaps()):
             return
         needs = yield from self.finding_needs(self._me)
-        if missing := [key for key, mask in needs.masks.items() if not covers(contents.get(key, ABSENT), mask)]:
+        if missing := (yield from self._state.knowledge.lacking(needs.masks)):
             raise MissingError("a value that can still be read is not here", contents=tuple(sorted(missing)))
 
     def _resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Sliced[Effects]:
@@ -233,7 +231,7 @@ class Machine:
             return
         try:
             yield from self._step(facts, self._me, act=True)
-            yield self._acted([], facts, contents)
+            yield (yield from self._acted([], facts, contents))
             return
         except (Uncatchable, MissingError) as error:
             ended = value_missing(error.contents) if isinstance(error, MissingError) else error.with_traceback(None)
@@ -398,14 +396,16 @@ class Machine:
         if not self._rebuilding and memory.held > most:
             raise memory_exceeded(most)
 
-    def _acted(self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]) -> Effects:
+    def _acted(
+        self, merged: list[Record], facts: Sequence[Outcome], contents: Mapping[ContentId, Content]
+    ) -> Found[Effects]:
         """The effects of a run, after its last step."""
         findings = self._state.evaluator.take_findings()
         records = list(merged)
         all_facts = (*facts, *findings.facts)
         if all_facts or not (self._log or merged):
             spoken_of = {**contents, **findings.contents} if findings.contents else contents
-            step = Stepped(all_facts, *split_contents(spoken_of.values()))
+            step = Stepped(all_facts, *(yield from splitting_contents(spoken_of.values())))
             self._stepped(step)
             records.append(step)
         self._log.extend(records)

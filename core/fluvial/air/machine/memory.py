@@ -89,14 +89,14 @@ def _census(runtime: Runtime) -> Generator[None, None, int]:
     size = sum(len(waiting) for waiting in waiters.names.values()) * NAME_BYTES
     size += WAITING_BYTES * len(waiters.facts) + TURN_BYTES * len(runtime.agenda.turns)
     size += runtime.last_error.held
-    scopes: set[int] = set()
+    scopes: set[Scope] = set()
     for visited, found in enumerate(reachable(runtime)):
         if isinstance(found, LocalStream):
             size += found.held
         else:
             size += _activation(found)
-            if id(found.scope) not in scopes:
-                scopes.add(id(found.scope))
+            if found.scope not in scopes:
+                scopes.add(found.scope)
                 size += _scope(found.scope)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
             yield
@@ -105,7 +105,7 @@ def _census(runtime: Runtime) -> Generator[None, None, int]:
 
 def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation]]:
     """Every activation and stream that is there, once."""
-    seen: set[int] = set()
+    seen: set[Activation] = set()  # they themselves: a set of as many numbers takes long to free
     for begin in _roots(runtime):
         if isinstance(begin, LocalStream):
             yield begin
@@ -113,9 +113,9 @@ def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldA
         stack: list[Activation | None] = [begin]
         while stack:
             activation = stack.pop()
-            if activation is None or id(activation) in seen:
+            if activation is None or activation in seen:
                 continue
-            seen.add(id(activation))
+            seen.add(activation)
             stack.append(activation.parent)
             for name in CHILDREN:
                 if (child := getattr(activation, name, None)) is not None:

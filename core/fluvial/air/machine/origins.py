@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from fluvial.air.data.content import checking_json
 from fluvial.air.data.facts import CanonFact, Element, Result
+from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import Partial
 from fluvial.air.machine.activations import CanonActivation
 from fluvial.air.machine.provenance import Provenance, Source
@@ -34,7 +35,7 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> Generato
     """
     name, values = canon.node.source.name, canon.proven
     key, begun, many = canon.scope.stream(name), len(values), len(fact.elements)
-    stream, unreached = runtime.stream(key, name), Unreached(runtime, key)
+    stream, unreached, pace = runtime.stream(key, name), Unreached(runtime, key), SlicePace()
     while len(values) < many:
         element = fact.elements[len(values)]
         writer = (element.frame, element.node)
@@ -42,6 +43,9 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> Generato
         if written is None:
             runtime.waiters.await_element(canon, key, writer)
             break
+        yield from written.noting_id(pace)
+        if pace.over():
+            yield
         if (value := (yield from _proven(runtime, canon, element, written))) is None:
             break
         values.append(value)
@@ -54,7 +58,6 @@ def _proven(
 ) -> Generator[None, None, Value | None]:
     """The value of an element, if its writer has written that; a peer does not doubt itself."""
     peer, root = canon.peer, runtime.knowledge.value(element.value)
-    written.note_id()
     origin, source = written.origins[0], written.source
     if peer != runtime.me and (
         not (yield from _is_in_limits(canon, written)) or (yield from written.naming()) != element.value

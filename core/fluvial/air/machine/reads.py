@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -39,12 +40,14 @@ class Reads:
 
     Attributes:
         end_of: for each instruction's number the greatest number inside of it, its own if there is nothing.
-        readers: for each name the instructions that read it, in order; for streams the folds and canons over them.
+        reads: what instructions read, in order; of streams what folds and canons read.
+        readers: the same for each name.
         nexts: every ``next``: its number and iterator, in order.
         regions: stretches that were asked for.
     """
 
     end_of: Sequence[int]
+    reads: Sequence[NameRead]
     readers: Mapping[str, Sequence[NameRead]]
     nexts: Sequence[tuple[int, str]]
     regions: KeptRegions
@@ -65,7 +68,9 @@ def reads_of(script: tree.Script) -> Reads:
                 what = one_of_each.setdefault(what, what)
                 readers.setdefault(what[0], []).append(NameRead(instruction.number, what))
     nexts = [(one.number, one.iterator) for one in instructions if type(one) is tree.Next]
-    return Reads(plan.ends, _without_unread(instructions, readers), nexts, KeptRegions(KEPT_ITEMS * count))
+    read = _without_unread(instructions, readers)
+    in_order = sorted(chain.from_iterable(read.values()), key=itemgetter(0))
+    return Reads(plan.ends, in_order, read, nexts, KeptRegions(KEPT_ITEMS * count))
 
 
 class Region(NamedTuple):
@@ -110,10 +115,10 @@ class KeptRegions:
 
 
 def region(script: Reads, first: int, last: int) -> Region:
-    """The instructions from one number to another."""
+    """The instructions from one number to another; costs what is read in them, however long the script is."""
     if (kept := script.regions.get(first, last)) is not None:
         return kept
-    reads = dict.fromkeys(read.what for readers in script.readers.values() for read in _between(readers, first, last))
+    reads = dict.fromkeys(read.what for read in _between(script.reads, first, last))
     onward = dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last))
     found = Region(tuple(reads), tuple(onward))
     script.regions.put(first, last, found)

@@ -5,13 +5,14 @@ Limits are never taken back: what goes beyond one also does so with more facts. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
+from fluvial.air.data.healing import uniting
 from fluvial.air.data.log import split_contents
-from fluvial.air.data.partial import Content, united
+from fluvial.air.data.partial import Content
 from fluvial.air.data.weight import weight_of
 from fluvial.air.machine.errors import LIMITS, Uncatchable
 from fluvial.air.machine.knowledge import FACT_BYTES
@@ -72,8 +73,8 @@ class Refusals:
                 return error
         return None
 
-    def completed(self, known: Known, here: Collection[BatchId]) -> Known:
-        """What came, with what it builds on and was refused before.
+    def completed(self, known: Known, here: Collection[BatchId]) -> Generator[None, None, Known]:
+        """What came, with what it builds on and was refused before; in slices.
 
         Args:
             known: what came.
@@ -89,7 +90,7 @@ class Refusals:
                     if seen not in found and seen not in here and (batch := self._batches.get(seen)) is not None:
                         found[seen] = batch
                         waiting.append(batch)
-        return Known(tuple(found.values()), united(self._contents, known.contents))
+        return Known(tuple(found.values()), (yield from uniting(self._contents, known.contents)))
 
     def _keep(self, fresh: Mapping[BatchId, Batch], known: Known) -> None:
         if self._batches is None or self._contents is None:

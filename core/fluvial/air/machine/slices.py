@@ -86,7 +86,7 @@ class Run(Generic[ResultT]):
             raise RuntimeError(BUSY)
         runner.busy = True
         self._runner: Final = runner
-        self._work: Final = work
+        self._work = work
 
     def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
         """Do a slice of the work.
@@ -109,3 +109,14 @@ class Run(Generic[ResultT]):
         if result is not None:
             self._runner.busy = False
         return result
+
+    def then(self, more: Callable[[], Iterator[None]]) -> None:
+        """Do more work in slices when the work has ended, before its result is given."""
+        self._work = _followed(self._work, more)
+
+
+def _followed(work: Sliced[ResultT], more: Callable[[], Iterator[None]]) -> Sliced[ResultT]:
+    for result in work:
+        if result is not None:
+            yield from more()
+        yield result

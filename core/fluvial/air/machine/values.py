@@ -26,10 +26,10 @@ from fluvial.air.data.content import (
 )
 from fluvial.air.data.content_slices import SlicedId, sliced_content_id
 from fluvial.air.data.facts import Argument
+from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import ABSENT, Absent, Content, Level, Mask, Partial, covers, id_of, together
 from fluvial.air.machine.errors import too_much
 from fluvial.air.machine.provenance import Provenance, Source
-from fluvial.encoding import encode
 
 CANON_SIZE_MAX: Final = 8_388_608
 """Size of all that one canon fixes, as ``check_json`` counts it: more than a particle carries by default."""
@@ -148,17 +148,48 @@ class Composite(RootValue):
         keys: names of the fields, each once; None for an array.
     """
 
-    __slots__ = ("_keys", "members")
+    __slots__ = ("_keys", "_noted", "_places", "members")
 
     def __init__(self, members: Sequence[Value], keys: Sequence[str] | None = None) -> None:
         self.members = members
         self._keys = keys
+        self._places: dict[str, int] | None = None
+        self._noted: Level | None = None if any(map(_can_be_left_out, members)) else Level.WHOLE
         super().__init__(self._together())
 
     def note(self, path: Path, level: Level) -> None:
-        """Members decide something."""
-        for member, rest, of_it in self.asked_for(path, level):
-            member.root.note((*member.path, *rest), of_it)
+        """Members decide something. They are gone through once: thousands may read all of them."""
+        if self._noted is Level.WHOLE:
+            return
+        if path and (found := self._member(path[0])) is not None:
+            found.root.note((*found.path, *path[1:]), level)
+        elif path or level is Level.WHOLE:  # a path that leads nowhere: an error will show all
+            self._noted = Level.WHOLE
+            for member in self.members:
+                member.root.note(member.path, Level.WHOLE)
+
+    def noting_ids(self, pace: SlicePace) -> Iterator[None]:
+        """The content ids of its members decide something; in slices, and as :meth:`note` once."""
+        if self._noted is None:
+            self._noted = Level.EXISTENCE
+            for member in self.members:
+                if pace.over():
+                    yield
+                yield from member.noting_id(pace)
+
+    @property
+    def can_be_noted(self) -> bool:
+        """Whether something in it could be left out."""
+        return self._noted is not Level.WHOLE
+
+    def _member(self, step: str | int) -> Value | None:
+        """The element or field at a step; None if there is none."""
+        if self._keys is None:
+            return self.members[step] if isinstance(step, int) and step < len(self.members) else None
+        if self._places is None:
+            self._places = {key: place for place, key in enumerate(self._keys)}
+        place = self._places.get(step) if isinstance(step, str) else None
+        return None if place is None else self.members[place]
 
     def asked_for(self, path: Path, level: Level) -> Iterator[tuple[Value, Path, Level]]:
         """The members of which something is asked for if a part of this is: each with what is."""
@@ -166,19 +197,15 @@ class Composite(RootValue):
             if level is Level.WHOLE:
                 yield from ((member, (), Level.WHOLE) for member in self.members)
             return
-        step, rest = path[0], path[1:]
-        if self._keys is None:
-            found = [self.members[step]] if isinstance(step, int) and step < len(self.members) else []
-        else:
-            found = [member for key, member in zip(self._keys, self.members, strict=True) if key == step]
-        if found:
-            yield from ((member, rest, level) for member in found)
+        if (found := self._member(path[0])) is not None:
+            yield found, path[1:], level
         else:  # an error will show it
             yield from ((member, (), Level.WHOLE) for member in self.members)
 
     def json(self, path: Path) -> Json:
         """As for any value, from what is known of the members by now."""
-        self.content = self._together()
+        if isinstance(self.content, Partial):
+            self.content = self._together()
         return super().json(path)
 
     def id_at(self, path: Path) -> ContentId:
@@ -220,7 +247,10 @@ class Composite(RootValue):
         raise AssertionError("a value of whole members is whole")
 
     def _together(self) -> Content:
-        contents = [member.root.content_at(member.path) for member in self.members]
+        contents = [
+            content if type(content := member.content) is not Partial else member.root.content_at(member.path)
+            for member in self.members
+        ]
         return together(contents if self._keys is None else dict(zip(self._keys, contents, strict=True)))
 
     def _name(self) -> ContentId:
@@ -279,14 +309,13 @@ class Value(msgspec.Struct, frozen=True, gc=False):
             origin = Provenance(origin.peer, lens=origin.lens)
         return self if self.origins == (origin,) else replace(self, origins=(origin,))
 
-    def note_id(self) -> None:
-        """Its content id decides something."""
+    def noting_id(self, pace: SlicePace) -> Iterator[None]:
+        """Its content id decides something; in slices."""
         root = self.root
         if self.path or type(root) is not Composite:
             root.note(self.path, Level.EXISTENCE)
         else:
-            for member in root.members:
-                member.note_id()
+            yield from root.noting_ids(pace)
 
     def naming(self) -> SlicedId:
         """The id of what it is, also of a value that facts name by its members, in slices; raises MissingError if too little of it is here."""
@@ -318,6 +347,11 @@ def _pairs_within(content: Content) -> int:
         else:
             return depth
         depth += 1
+
+
+def _can_be_left_out(value: Value) -> bool:
+    root = value.root
+    return root.can_be_noted if type(root) is Composite else root.mask is not None
 
 
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
@@ -361,8 +395,14 @@ class CanonMapValue:
 
     def values(self, key: MapKey) -> Sequence[Value] | None:
         """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""
-        found = [pair_value(pair) for pair in self.pairs if key_of(pair) == key]
-        return found or None
+        return self._by_key.get(key)
+
+    @cached_property
+    def _by_key(self) -> dict[MapKey, list[Value]]:
+        values: dict[MapKey, list[Value]] = {}
+        for pair in self.pairs:
+            values.setdefault(key_of(pair), []).append(pair_value(pair))
+        return values
 
     @cached_property
     def whole(self) -> Value:
@@ -449,30 +489,6 @@ def is_map_key(json: Json) -> bool:
 def is_integer(json: Json) -> bool:
     """Whether a value is an integer; true and false are not."""
     return isinstance(json, int) and not isinstance(json, bool)
-
-
-_CONTAINERS: Final = (list, dict)
-
-
-def same_json(left: Json, right: Json) -> bool:
-    """Deep equality of JSON values, in which an integer never equals a float and true never equals 1."""
-    if not isinstance(left, _CONTAINERS):
-        return type(left) is type(right) and bool(left == right)
-    if left is right:
-        return True
-    # What Python takes for equal is nearly always the same to the byte, which is found out without a step of Python for each item.
-    return bool(left == right) and (encode(left) == encode(right) or _same_items(left, right))
-
-
-def _same_items(left: Json, right: Json) -> bool:
-    """As :func:`same_json`, item by item."""
-    if isinstance(left, list):
-        return isinstance(right, list) and len(left) == len(right) and all(map(same_json, left, right))
-    return (
-        isinstance(right, dict)
-        and left.keys() == right.keys()
-        and all(same_json(left[key], right[key]) for key in left)
-    )
 
 
 def object_of(pairs: Sequence[Value], peer: str) -> Value:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 from fluvial.air.data.facts import Instance
@@ -18,6 +20,9 @@ NAME_BYTES: Final = 200
 """An activation that waits for a name in one scope."""
 
 
+_position: Final = attrgetter("key")
+
+
 class Waiters:
     """The waiting activations of one particle.
 
@@ -25,7 +30,7 @@ class Waiters:
         facts: the calls and canons that wait for a fact, by what is known about their instances.
         missing: the activations that wait for a name, and which name.
         cleared: the activations that have failed since a name was cleared by ``new``, and not set again.
-        names: for each scope and name the activations that wait until the scope holds a value of the name.
+        names: for each scope and name the activations that wait until the scope holds a value of the name, in the order of positions.
         elements: for each stream and writer the canons that name what it writes, and nothing was written.
         postponed: the calls and canons that could act, had they been allowed to.
         held: bytes of memory that were taken by waiting for names; grows.
@@ -67,7 +72,7 @@ class Waiters:
         if self.names is EMPTY:
             self.names = {}
         for scope in activation.scope.holders(name):
-            self.names.setdefault((scope, name), []).append(activation)
+            insort(self.names.setdefault((scope, name), []), activation, key=_position)
             self.held += NAME_BYTES
 
     def misses_nothing(self, activation: Activation) -> None:
@@ -80,10 +85,12 @@ class Waiters:
 
     def named_after(self, scope: Scope, name: str, key: Key) -> Sequence[Activation]:
         """As :meth:`named`, for a contested name that was set at a position: only those after it; the others go on waiting."""
-        waiting = self.names.pop((scope, name), [])
-        if before := [one for one in waiting if one.key < key]:
-            self.names[scope, name] = before
-        return [one for one in waiting if one.key > key]
+        waiting = self.names.get((scope, name), [])
+        woken = waiting[bisect_right(waiting, key, key=_position) :]
+        del waiting[bisect_left(waiting, key, key=_position) :]
+        if not waiting:
+            self.names.pop((scope, name), None)
+        return woken
 
     # --- facts
 

@@ -6,12 +6,13 @@ on the facts that make it so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.facts import ROOT_FRAME, CanonFact, Result
+from fluvial.air.data.facts import ROOT_FRAME, CanonFact, Item, Result
+from fluvial.air.data.pace import Sliced, SlicePace, at_once
 from fluvial.air.machine.analyses import once_per_script
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.plan import name_set_by, plan_of
@@ -66,23 +67,31 @@ def _written(node: tree.Instruction) -> str | None:
     return target.name if isinstance(target, tree.Stream | tree.StreamMap) else None
 
 
-def check_canons(script: tree.Script, batches: Iterable[Batch], knowledge: Knowledge) -> None:
-    """Raise RemoteProtocolError if a canon in batches that come is none that an evaluation can come to.
+def checking_canons(script: tree.Script, batches: Iterable[Batch], knowledge: Knowledge) -> Iterator[None]:
+    """Raise RemoteProtocolError if a canon in batches that come is none that an evaluation can come to; in slices.
 
     Args:
         script: the script.
         batches: what comes.
         knowledge: what is known here so far.
     """
-    batches = list(batches)
-    canons = [(one.signer, item) for one in batches for item in one.signed.items if type(item) is CanonFact]
-    results: dict[tuple[bytes, int], set[ContentId]] = {}
-    for batch in batches if canons else ():
+    pace = SlicePace()
+    items: list[tuple[str, Item]] = []
+    fixes = False
+    for batch in batches:
         for item in batch.signed.items:
-            if type(item) is Result:
-                results.setdefault((item.frame, item.node), set()).add(item.value)
-    for signer, canon in canons:
-        if problem := impossible(script, canon, results, knowledge):
+            items.append((batch.signer, item))
+            fixes = fixes or type(item) is CanonFact
+            if pace.over():
+                yield
+    results: dict[tuple[bytes, int], set[ContentId]] = {}
+    for _, item in items if fixes else ():
+        if type(item) is Result:
+            results.setdefault((item.frame, item.node), set()).add(item.value)
+        if pace.over():
+            yield
+    for signer, item in items if fixes else ():
+        if type(item) is CanonFact and (problem := (yield from _problem(script, item, results, knowledge, pace))):
             raise RemoteProtocolError(f"what {signer} has fixed does not follow from signed facts: {problem}")
 
 
@@ -97,6 +106,16 @@ def impossible(
         came: the results of calls that come with it.
         knowledge: what was known before.
     """
+    return at_once(_problem(script, fact, came, knowledge, SlicePace()))
+
+
+def _problem(
+    script: tree.Script,
+    fact: CanonFact,
+    came: Mapping[tuple[bytes, int], Set[ContentId]],
+    knowledge: Knowledge,
+    pace: SlicePace,
+) -> Sliced[str]:
     nodes = plan_of(script).nodes
     canon = nodes[fact.node] if fact.node < len(nodes) else None
     if type(canon) is not tree.Canon:
@@ -105,6 +124,8 @@ def impossible(
     of_source = writers.of.get(canon.source.name, ())
     outermost = writers.outermost[canon.number]
     for element in fact.elements:
+        if pace.over():
+            yield
         number = element.node
         if number not in of_source:
             return f"instruction {number} does not write to {canon.source.name}"

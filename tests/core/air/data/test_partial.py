@@ -6,9 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fluvial.air.data.content import LEAF_BYTES_MAX, Json, content_id, leaf_hash
-from fluvial.air.data.partial import ABSENT, Absent, Level, Mask, Partial, covers, cut, id_of, merged, together
-from fluvial.air.data.proofs import ArrayPart, FieldPart, Hidden, ObjectPart, WholePart, read_proof, write_proof
+from fluvial.air.data.content import JSON_DEPTH_MAX, LEAF_BYTES_MAX, Json, content_id, leaf_hash
+from fluvial.air.data.healing import adding, adds, merged, merging, uniting
+from fluvial.air.data.pace import NODES, Sliced, SlicePace
+from fluvial.air.data.partial import ABSENT, Absent, Level, Mask, Partial, covers, cut, id_of, split, together
+from fluvial.air.data.proofs import (
+    ArrayPart,
+    FieldPart,
+    Hidden,
+    ObjectPart,
+    WholePart,
+    read_proof,
+    reading_proof,
+    write_proof,
+    writing_proof,
+)
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from hypothesis import given, settings
@@ -222,3 +234,115 @@ def test_values_put_together_are_partial_if_one_of_them_is() -> None:
     assert id_of(unsorted) == content_id({"z": LONG, "a": LONG, "é": 1})
     with pytest.raises(Absent):
         id_of(together([1, ABSENT]))
+
+
+# --- what strangers make large
+
+
+def shown_but(fields: int, hidden: int = 0) -> Partial:
+    """A proof of so many fields, of which one is not shown."""
+    value = {f"f{number:05}": f"{number:040}" for number in range(fields)}
+    part = cut(value, mask_of([((name,), Level.WHOLE) for place, name in enumerate(value) if place != hidden]))
+    assert isinstance(part, Partial)
+    return part
+
+
+class CountedName(str):
+    """A name that counts with how many it is compared."""
+
+    __slots__ = ("compared",)
+    compared: int
+
+    def __lt__(self, other: str) -> bool:
+        self.compared += 1
+        return str.__lt__(self, other)
+
+
+@pytest.mark.parametrize("place", [1, 2_048, 4_095])
+def test_a_field_is_found_without_a_look_at_all_of_them(place: int) -> None:
+    name = CountedName(f"f{place:05}")
+    name.compared = 0
+    assert shown_but(4_096).part(name) == f"{place:040}"
+    assert name.compared <= 12
+
+
+def test_fields_that_are_not_shown_are_not_found() -> None:
+    part = shown_but(9, hidden=4)
+    assert dict(part.shown()) == {f"f{place:05}": f"{place:040}" for place in range(9) if place != 4}
+    for name in ("", "f00004", "f000041", "g"):
+        with pytest.raises(Absent):
+            part.part(name)
+
+
+def pauses(work: Sliced[Any]) -> tuple[int, Any]:
+    """How often work hands control back, and what it comes to."""
+    count = 0
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return count, end.value
+        count += 1
+
+
+def test_large_partial_values_are_worked_with_in_slices() -> None:
+    fields = 4 * NODES
+    one, other = shown_but(fields), shown_but(fields, hidden=fields - 1)
+    written, proof = pauses(writing_proof(one, SlicePace()))
+    read, again = pauses(reading_proof(proof, SlicePace()))
+    looked, news = pauses(adding(one, again, SlicePace()))
+    joined, whole = pauses(merging(one, other, SlicePace()))
+    assert (again.id, news, len(whole)) == (one.id, False, fields)
+    assert min(written, read, looked, joined) >= 7  # two nodes for a field
+    united, _ = pauses(uniting({}, {content_id(number): number for number in range(fields)}))
+    assert united >= 4
+
+
+def test_many_small_partial_values_within_one_are_counted_together() -> None:
+    size = 2 * NODES
+    parts = [ArrayPart(2, (None, WholePart(1), HASH))] * (size - 1)
+    flat: list[Any] = []
+    sizes = [size]
+    leaves: list[Any] = [HASH, *parts][::-1]
+    while sizes:
+        if (over := sizes.pop()) == 1:
+            flat.append(leaves.pop())
+        else:
+            flat.append(None)
+            sizes += (over - split(over), split(over))
+    count, part = pauses(reading_proof(ArrayPart(size, tuple(flat)), SlicePace()))
+    assert count >= 8
+    assert part.size == size
+
+
+def nested(levels: int, forks: int) -> ArrayPart:
+    """Arrays within each other, each the first element of a long one."""
+    proof: Any = WholePart(1)
+    for _ in range(levels):
+        proof = ArrayPart(1 << forks, (None,) * forks + (proof,) + (HASH,) * forks)
+    return proof
+
+
+@pytest.mark.parametrize("forks", [1, 31])
+def test_a_proof_may_be_as_deep_as_values(forks: int) -> None:
+    part = read_proof(nested(JSON_DEPTH_MAX, forks))
+    mask = mask_of([((0,) * JSON_DEPTH_MAX, Level.WHOLE)])
+    again = cut(part, mask)
+    assert covers(again, mask)
+    assert not adds(part, again)
+    assert shape(merged(part, again)) == shape(again) == shape(part)
+    assert id_of(part) == part.id
+    with pytest.raises(RemoteProtocolError, match="nested deeper"):
+        read_proof(nested(JSON_DEPTH_MAX + 1, forks))
+
+
+def test_the_values_in_a_proof_are_no_deeper_for_it() -> None:
+    def around(value: Json) -> ArrayPart:
+        return ArrayPart(2, (None, WholePart(value), HASH))
+
+    value: Json = 1
+    for _ in range(JSON_DEPTH_MAX - 1):
+        value = [value]
+    read_proof(around(value))
+    with pytest.raises(RemoteProtocolError, match="nested deeper"):
+        read_proof(around([value]))

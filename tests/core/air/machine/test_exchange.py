@@ -10,6 +10,7 @@ import pytest
 from fluvial.air.data.batch import Batch, Known
 from fluvial.air.data.content import ContentId, Json, content_id
 from fluvial.air.data.facts import Step, Taken
+from fluvial.air.data.pace import NODES
 from fluvial.air.data.partial import Level, Mask, Partial, cut
 from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine import exchange as exchange_module
@@ -162,3 +163,18 @@ def test_strangers_that_hand_a_particle_over_are_forgotten_and_partners_are_not(
     assert exchange.held == held
     assert exchange.owed("bob", (), {key: LONG}, needs).contents == {}
     assert exchange.owed("stranger 0", (), {key: LONG}, needs).contents == {key: LONG}
+
+
+def test_what_a_peer_has_sent_is_taken_note_of_in_slices() -> None:
+    part = parts_of([f"{number:040}" for number in range(1_000)], range(1, 1_000))
+    parts = {content_id(f"part {number}"): part for number in range(20)}
+    wholes = {content_id(number): number for number in range(20 * NODES)}
+    known = Known((), {**parts, **wholes})
+    exchange = Exchange()
+    assert sum(1 for _ in exchange.receiving("a", known, dict(known.contents))) >= 10
+    other = Exchange()
+    other.received("a", known, dict(known.contents))
+    assert exchange.held == other.held
+    more = Known((), dict.fromkeys(parts, "whole"))
+    exchange.received("a", more, more.contents)
+    assert exchange.held < other.held, "of what it has whole nothing is kept"

@@ -13,16 +13,17 @@ from unittest.mock import patch
 import msgspec
 import pytest
 from fluvial.air.data import content_slices
-from fluvial.air.data.batch import Batch, Known
+from fluvial.air.data.batch import Batch, Known, MissingError
 from fluvial.air.data.content import content_id
-from fluvial.air.data.facts import CanonFact, Closed, Instance, Item, Step, Taken
+from fluvial.air.data.facts import CanonFact, Closed, Instance, Item, Result, Step, Taken
 from fluvial.air.data.log import Record, encode_record
-from fluvial.air.machine import runtime
+from fluvial.air.data.partial import Level, Mask, cut
+from fluvial.air.machine import reads, runtime
 from fluvial.air.machine.errors import Uncatchable
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.outcomes import Answered, CallOutcome
 from fluvial.air.machine.slices import Run
-from fluvial.air.syntax import parse
+from fluvial.air.syntax import parse, tree
 from fluvial.identity import KeyPair
 from fluvial.particles import session
 from fluvial.simulation import network
@@ -225,3 +226,95 @@ def test_whatever_comes_in_great_number_is_taken_in_in_slices(items: list[Item])
     slices, effects = slices_of(machine.merging(Known((batch,), {})))
     assert effects.error is None
     assert slices >= 5
+
+
+def test_values_that_come_in_great_number_are_looked_through_in_slices() -> None:
+    keys, other = KeyPair.generate(), KeyPair.generate()
+    machine, _ = waiting(keys, f'(call "{keys.peer_id}" ("s" "l") [])')
+    values = {content_id(number): number for number in range(5_000)}
+    batch = Batch.seal(bytes(32), other.peer_id, [Step()], other.sign)
+    slices, effects = slices_of(machine.merging(Known((batch,), values)))
+    assert effects.error is None
+    assert slices >= 5
+    assert not machine.contents(), "nothing speaks of them"
+
+
+def branches(parts: Sequence[str]) -> str:
+    """All beside each other, as flat as ``par`` allows."""
+    while len(parts) > 1:
+        parts = [f"(par {' '.join(two)})" if len(two) > 1 else two[0] for two in zip_in_twos(parts)]
+    return parts[0]
+
+
+def zip_in_twos(parts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (parts[at : at + 2] for at in range(0, len(parts), 2))
+
+
+def looked_at(units: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How often reads are looked up when a value is missing of a flow with so many waiting branches, and in how many slices."""
+    keys, other = KeyPair.generate(), KeyPair.generate()
+    unit = f'(seq (call "{other.peer_id}" ("s" "f") [] x%d) (ap x%d y%d))'
+    big = f'(call "{other.peer_id}" ("s" "big") [] b)'
+    script = parse(branches([big, *(unit % (number, number, number) for number in range(units))]))
+    machine = Machine(script, bytes(32), keys.peer_id, initiator=str(keys.peer_id), timestamp_ms=0, ttl_ms=1)
+    machine.merge(Known((), {}))
+    (node,) = [one.number for one in tree.walk(script.root) if getattr(one, "function", None) == tree.Literal("big")]
+    result = Result(b"", node, "s", "big", (), content_id("x" * 1_000))
+    batch = Batch.seal(bytes(32), other.peer_id, [Step(), result], other.sign)
+    calls = 0
+
+    def between(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return found(*arguments)
+
+    found = reads._between
+    with monkeypatch.context() as patched:
+        patched.setattr(reads, "_between", between)
+        slices, effects = slices_of(machine.merging(Known((batch,), {})))
+    assert effects.error is None
+    return calls, slices
+
+
+def test_what_can_still_be_read_is_found_in_time_that_grows_with_the_script_and_in_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at(1, monkeypatch)
+    few, _ = looked_at(200, monkeypatch)
+    many, slices = looked_at(800, monkeypatch)
+    assert many <= 4.1 * few
+    assert slices >= 4
+
+
+def test_a_path_that_is_longer_than_values_are_deep_is_looked_at_as_far_as_these_go() -> None:
+    keys, other = KeyPair.generate(), KeyPair.generate()
+    me, peer = str(keys.peer_id), str(other.peer_id)
+    script = parse(f'(seq (call "{peer}" ("s" "f") [] x) (call "{me}" ("s" "g") [x.${".[0]" * 5_000}]))')
+    machine = Machine(script, bytes(32), keys.peer_id, initiator=me, timestamp_ms=0, ttl_ms=1)
+    value = [["x" * 1_000], "y" * 1_000]
+    mask = Mask()
+    mask.add((0,), Level.EXISTENCE)
+    result = Result(b"", 1, "s", "f", (), content_id(value))
+    batch = Batch.seal(bytes(32), other.peer_id, [Step(), result], other.sign)
+    with pytest.raises(MissingError):
+        machine.merge(Known((batch,), {content_id(value): cut(value, mask)}))
+    effects = machine.merge(Known((batch,), {content_id(value): value}))
+    assert effects.error is not None
+    assert effects.error.code == 10007
+
+
+def test_what_is_to_be_done_behind_a_run_is_done_in_slices_as_well() -> None:
+    keys = KeyPair.generate()
+    machine = Machine(parse("(null)"), bytes(32), keys.peer_id, initiator=str(keys.peer_id), timestamp_ms=0, ttl_ms=1)
+    done: list[int] = []
+
+    def more() -> Iterator[None]:
+        for number in range(3):
+            yield
+            done.append(number)
+
+    run = machine.merging(Known((), {}))
+    run.then(more)
+    slices, effects = slices_of(run)
+    assert (slices, done, effects.finished) == (4, [0, 1, 2], True)
+    assert machine.merge(Known((), {})).error is None, "the run has ended"
