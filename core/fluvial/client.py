@@ -51,7 +51,8 @@ from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.storage.opening import IN_MEMORY
 from fluvial.story.story import tell
-from fluvial.story.wording import cut, duration, printable
+from fluvial.story.wording import cut, duration
+from fluvial.strangers import printable
 from fluvial.telemetry import make_logger
 from fluvial.waiting import Event, later
 

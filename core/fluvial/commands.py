@@ -17,7 +17,9 @@ A distribution announces commands in the entry-point group ``fluvial.commands``:
         …
 
 A command never writes the database of a peer. What changes something calls a service of the running peer (:func:`reach`); what looks
-may read the tables (:func:`open_tables`). Errors that are raised as :class:`fluvial.errors.FluvialError` come out as text, with the exit
+may read the tables (:func:`open_tables`). What a peer
+answers may have any shape (:func:`shaped`, :func:`as_expected`), and hold what a terminal takes for a command: :meth:`Invocation.print` and :func:`table` make
+that harmless, :func:`printable` also line feeds, which could pretend to be lines of the command's own. Errors that are raised as :class:`fluvial.errors.FluvialError` come out as text, with the exit
 code of who must act. Importing this module is cheap: everything heavy is imported when it is used.
 """
 
@@ -31,6 +33,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
 from fluvial.cli.reaching import Reach, has_peer, keeping, reach, reach_options, run_options
 from fluvial.credentials import read_credentials
+from fluvial.strangers import as_expected, printable, shaped
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,17 +45,20 @@ T = TypeVar("T")
 __all__ = [
     "Invocation",
     "Reach",
+    "as_expected",
     "blob_id_of",
     "common_options",
     "has_peer",
     "keeping",
     "open_tables",
     "pass_invocation",
+    "printable",
     "reach",
     "reach_options",
     "read_credentials",
     "run",
     "run_options",
+    "shaped",
     "table",
 ]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import anyio
+import msgspec
 
 from fluvial.client import Client
 from fluvial.encoding import decode
@@ -17,11 +18,38 @@ from fluvial.ledger.light_client import LightClient, ProvenFact
 from fluvial.ledger.names import CommitName, RevealName, commitment
 from fluvial.ledger.transactions import Body, carry_revocation, sign_transaction, transaction_id
 from fluvial.single_call import SingleCall
+from fluvial.strangers import as_expected, from_hex
+
+T = TypeVar("T")
 
 LOOK_S: Final = 0.1
 WAIT_S: Final = 30.0
 VALID_BLOCKS: Final = 1_000
 """For so many blocks a transaction may wait; then it is void."""
+
+
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class LedgerStanding(msgspec.Struct, frozen=True):
+    """What of a ledger's status programs need: which ledger it is, in hexadecimal, and its newest height."""
+
+    chain: str
+    height: _Count
+
+    @property
+    def chain_id(self) -> bytes:
+        """Which ledger it is. Raises RemoteProtocolError: that is not hexadecimal."""
+        return from_hex(self.chain, what="status of the ledger")
+
+
+class _Account(msgspec.Struct, frozen=True):
+    nonce: _Count
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    height: _Count
+    failed: str
 
 
 class RemoteLedger:
@@ -46,10 +74,29 @@ class RemoteLedger:
             ending = await flow.ending()
         return call.result(ending.function, ending.arguments)
 
+    async def asked(self, function: str, *given: Any, answer: type[T], what: str, service: str = "ledger") -> T:
+        """As :meth:`ask`, of a type.
+
+        Args:
+            function: of the service.
+            given: its arguments.
+            answer: the type, as msgspec has it; bytes are Base64.
+            what: how the answer is called in errors.
+            service: of the peer.
+
+        Raises:
+            RemoteProtocolError: the answer has another shape. Others as of :meth:`ask`.
+        """
+        return as_expected(await self.ask(function, *given, service=service), answer, what=what)
+
+    async def standing(self) -> LedgerStanding:
+        """Where the ledger stands; raises as :meth:`asked`."""
+        return await self.asked("status", answer=LedgerStanding, what="status of the ledger")
+
     async def fact(self, module: str, key: bytes) -> ProvenFact:
-        """What the ledger says at a key, with the proof. A ``LightClient`` checks it: the peer may lie. Raises as :meth:`ask`."""
-        answer = base64.b64decode(await self.ask("prove", module, key.hex()))
-        return decode(answer, ProvenFact, what="fact of the ledger")
+        """What the ledger says at a key, with the proof. A ``LightClient`` checks it: the peer may lie. Raises as :meth:`asked`."""
+        what = "fact of the ledger"
+        return decode(await self.asked("prove", module, key.hex(), answer=bytes, what=what), ProvenFact, what=what)
 
     async def follow(self, light: LightClient, *, epoch: int) -> None:
         """Bring a light client to an epoch, with the proofs of who validated in those between.
@@ -62,9 +109,9 @@ class RemoteLedger:
             RemoteProtocolError: the peer has no such proofs. ServiceError and others as of :meth:`ask`.
         """
         while light.epoch < epoch:
-            steps = await self.ask("epochs", light.epoch)
+            steps = await self.asked("epochs", light.epoch, answer=list[bytes], what="list of steps between epochs")
             for step in steps:
-                light.follow(decode(base64.b64decode(step), ProvenFact, what="step to the next epoch"))
+                light.follow(decode(step, ProvenFact, what="step to the next epoch"))
             if not steps:
                 raise RemoteProtocolError(f"the peer does not show who validates after epoch {light.epoch}")
 
@@ -85,11 +132,11 @@ class RemoteLedger:
         Raises:
             Refused: the ledger does not take one. Unreachable: it is in no block in time.
         """
-        now = await self.ask("status")
-        chain, end = bytes.fromhex(now["chain"]), now["height"] + VALID_BLOCKS
+        now = await self.standing()
+        chain, end = now.chain_id, now.height + VALID_BLOCKS
         done = []
         for body in bodies:
-            nonce = (await self.ask("account", str(keys.peer_id)))["nonce"]
+            nonce = (await self.asked("account", str(keys.peer_id), answer=_Account, what="account")).nonce
             signed = sign_transaction(keys, chain, nonce, body, valid_until=end, fee_max=fee_max)
             done.append({**await self.bring(signed, wait_s=wait_s), "nonce": nonce})
         return done
@@ -109,8 +156,8 @@ class RemoteLedger:
         self, keys: KeyPair, statement: bytes, *, fee_max: int = 0, wait_s: float = WAIT_S
     ) -> dict[str, Any]:
         """Bring an issuer's signed revocation onto the ledger. The keys pay, and need not be the issuer's; returns and raises as :meth:`submit`, without a nonce."""
-        now = await self.ask("status")
-        chain, end = bytes.fromhex(now["chain"]), now["height"] + VALID_BLOCKS
+        now = await self.standing()
+        chain, end = now.chain_id, now.height + VALID_BLOCKS
         signed = carry_revocation(keys, chain, statement, valid_until=end, fee_max=fee_max)
         return await self.bring(signed, wait_s=wait_s)
 
@@ -123,9 +170,9 @@ class RemoteLedger:
             raise Refused(error.message, reason="transaction") from error
         with anyio.move_on_after(wait_s):
             while True:
-                found = await self.ask("outcome", name)
-                if found is not None:
-                    return {"transaction": name, "height": found["height"], "failed": found["failed"]}
+                if (found := await self.ask("outcome", name)) is not None:
+                    outcome = as_expected(found, _Outcome, what="outcome of a transaction")
+                    return {"transaction": name, "height": outcome.height, "failed": outcome.failed}
                 await anyio.sleep(LOOK_S)
         raise Unreachable(
             f"transaction {name} is in no block after {wait_s:g} s",

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from fluvial.air.machine.errors import service_failure
 from fluvial.errors import ServiceError
-from fluvial.story.wording import printable
+from fluvial.services import Status
+from fluvial.strangers import printable
 
 _RESULT: Final = "result"
 _ERROR: Final = "error"
@@ -58,4 +59,5 @@ class SingleCall:
             return answer
         text = str(answer["message"])
         status, message = service_failure(text) or (int(answer["error_code"]), text)
+        status = status or Status.FAILED  # a peer may have signed a failure without a status
         raise ServiceError(status, printable(message), peer=self.peer, hint=f"on {self.peer}, with status {status}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,7 +33,7 @@ def status(invocation: Invocation, way: Reach) -> None:
     """Print where the peer's ledger stands, and what the peer does for it."""
     from fluvial.cli import ledger_calls
 
-    found = ledger_calls.ask(way, "status")
+    found = ledger_calls.ask(way, "status", answer=dict[str, Any], what="status of the ledger")
     invocation.print(found, lambda: table([(name, str(value)) for name, value in found.items()]))
 
 
@@ -43,7 +43,7 @@ def validators(invocation: Invocation, way: Reach) -> None:
     """List who decides about the next block, and with how many votes."""
     from fluvial.cli import ledger_calls
 
-    found = ledger_calls.ask(way, "validators")
+    found = ledger_calls.ask(way, "validators", answer=list[ledger_calls.ValidatorAnswer], what="list of validators")
     invocation.print(found, lambda: table([(one["peer"], str(one["power"])) for one in found]))
 
 

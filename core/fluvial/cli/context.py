@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fluvial.strangers import escaped, printable
+
 if TYPE_CHECKING:
     from fluvial.config import Configuration, Document
 
@@ -55,17 +57,26 @@ class Invocation:
 
         return load(self.document())
 
-    def print(self, data: Any, lines: Callable[[], Sequence[str]]) -> None:
-        """Print ``data`` as JSON if the user asked for it, else the text or the lines made for people."""
+    def print(self, data: Any, lines: Callable[[], Sequence[str]], *, styled: bool = False) -> None:
+        r"""Print ``data`` as JSON if the user asked for it, else the text or the lines made for people.
+
+        What a terminal may take for a command is written as ``\u009b`` in both, so nothing that another peer said can do harm; a line of
+        JSON means the same afterwards.
+
+        Args:
+            data: for programs.
+            lines: makes the text or the lines.
+            styled: whether there are colours in the lines, which stay then: the caller has made :func:`~fluvial.strangers.printable` what others said.
+        """
         if self.json:
             from msgspec.json import encode
             from msgspec.json import format as indent
 
-            click.echo(indent(encode(data, enc_hook=str), indent=2).decode())
+            click.echo(escaped(indent(encode(data, enc_hook=str), indent=2).decode()))
         else:
             text = lines()
             for line in [text] if isinstance(text, str) else text:
-                click.echo(line)
+                click.echo(line if styled else escaped(line))
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
@@ -112,9 +123,10 @@ def _weaker(ctx: click.Context, parameter: click.Parameter) -> bool:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines with aligned columns; the last column has no fixed width."""
+    """Rows of cells as lines with aligned columns, each cell made printable; the last column has no fixed width."""
     if not rows:
         return []
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

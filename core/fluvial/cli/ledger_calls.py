@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import click
 import msgspec
@@ -36,6 +35,7 @@ from fluvial.ledger.statements import KIND_NAMES, NOTHING, Evidence, Validator
 from fluvial.ledger.transactions import Body, UpdateValidators
 from fluvial.remote_ledger import RemoteLedger
 from fluvial.services import Status
+from fluvial.strangers import as_expected, printable, shaped
 
 T = TypeVar("T")
 
@@ -72,9 +72,37 @@ def through(way: Reach, work: Callable[[RemoteLedger], Awaitable[T]]) -> T:
         raise
 
 
-def ask(way: Reach, function: str, *given: Any) -> Any:
-    """The result of a function of the service ``ledger``; raises as ``RemoteLedger.ask``."""
-    return through(way, lambda ledger: ledger.ask(function, *given))
+class ValidatorAnswer(TypedDict):
+    """Who decides, as a peer says."""
+
+    peer: str
+    power: int
+
+
+class HeldAnswer(TypedDict):
+    """A voucher that a peer holds, as it says."""
+
+    licence: str
+    licensee: str
+    service: str
+    amount: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    used: int
+    signature: str
+
+
+class OffenceAnswer(TypedDict):
+    """A validator that was caught, as a peer says."""
+
+    validator: str
+    offence: str
+    epoch: int
+    slot: int
+    evidence: str
+
+
+def ask(way: Reach, function: str, *given: Any, answer: type[T], what: str) -> T:
+    """The result of a function of the service ``ledger``, which has the shape of a type and is called so in errors; raises as ``RemoteLedger.asked``."""
+    return shaped(through(way, lambda ledger: ledger.ask(function, *given)), answer, what=what)
 
 
 # --- keys and records
@@ -161,7 +189,9 @@ def target_of(invocation: Invocation, way: Reach, name: str) -> str:
     """What a name stands for; raises as ``peer_called`` of ``ledger_options.py``."""
     if not has_peer(invocation) or not invocation.configuration().settings.ledger.genesis:
         try:
-            return str(through(way, lambda ledger: ledger.ask("resolve", name, service="name")))
+            return through(
+                way, lambda ledger: ledger.asked("resolve", name, service="name", answer=str, what="target of a name")
+            )
         except ServiceError as error:
             if error.status != Status.UNKNOWN_SERVICE:
                 raise
@@ -196,10 +226,10 @@ def shown(value: Any) -> str:
 
 def offences(way: Reach) -> Sequence[dict[str, Any]]:
     """The validators that were caught, with their evidence, each signature checked here."""
-    chain = bytes.fromhex(ask(way, "status")["chain"])
+    chain = through(way, RemoteLedger.standing).chain_id
     found = []
-    for one in ask(way, "offences"):
-        evidence = decode(base64.b64decode(one["evidence"]), Evidence, what="evidence")
+    for one in ask(way, "offences", answer=list[OffenceAnswer], what="list of offences"):
+        evidence = decode(as_expected(one["evidence"], bytes, what="evidence"), Evidence, what="evidence")
         sides = [
             {"said": KIND_NAMES[kind], "of": digest.hex(), "signature": signature.hex()}
             for kind, digest, signature in (evidence.first, evidence.second)
@@ -211,7 +241,9 @@ def offences(way: Reach) -> Sequence[dict[str, Any]]:
 def told(one: dict[str, Any]) -> Sequence[str]:
     """An offence for people."""
     verdict = "both signatures are its own" if one["convicts"] else "the signatures do NOT convict it"
-    lines = [f"{one['validator']}: {one['offence']} in slot {one['slot']} of epoch {one['epoch']}; {verdict}"]
+    lines = [
+        f"{printable(one['validator'])}: {printable(one['offence'])} in slot {one['slot']} of epoch {one['epoch']}; {verdict}"
+    ]
     for side in one["statements"]:
         what = "no block" if side["of"] == NOTHING.hex() else f"block {side['of'][:16]}…"
         lines.append(f"    {side['said']} {what}   signature {side['signature'][:32]}…")

@@ -12,6 +12,7 @@ import click
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation
 from fluvial.cli.reaching import Reach, reach, reach_options
+from fluvial.strangers import printable
 
 if TYPE_CHECKING:
     from fluvial.identity import KeyPair, PeerId
@@ -92,7 +93,7 @@ def sending(command: Callable[..., None]) -> Callable[..., None]:
 
 def say(invocation: Invocation, done: dict[str, Any], **made: str) -> None:
     """Print the outcome of a transaction, and what it has made; a command whose transaction had no effect fails."""
-    failed = f", without effect: {done['failed']}" if done["failed"] else ""
+    failed = f", without effect: {printable(done['failed'])}" if done["failed"] else ""
     lines = [f"{name} {value}" for name, value in made.items() if not failed]
     invocation.print({**done, **made}, lambda: [*lines, f"{done['transaction']} is in block {done['height']}{failed}"])
     if done["failed"]:

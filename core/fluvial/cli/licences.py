@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from fluvial.cli.context import Invocation, table
 from fluvial.cli.ledger_options import Sender, asking, peer_or_name, say, sending
+from fluvial.strangers import as_expected, from_hex, shaped
 
 if TYPE_CHECKING:
+    from fluvial.cli.ledger_calls import HeldAnswer
     from fluvial.cli.reaching import Reach
+    from fluvial.remote_ledger import RemoteLedger
 
 BLOCKS: Final = 100_000
 """For how many blocks a licence is good unless its licensee says so."""
@@ -54,7 +57,7 @@ def open_licence(sender: Sender, provider: str, service: str, units: int, blocks
     """
     from fluvial.ledger.licences import OpenLicence, licence_id
 
-    now = sender.through(lambda ledger: ledger.ask("status"))["height"]
+    now = sender.through(lambda ledger: ledger.standing()).height
     done = sender.bring(OpenLicence(sender.peer(provider).public_key, service, units, now + blocks))
     say(sender.invocation, done, licence=licence_id(sender.keys.public_key, done["nonce"]).hex())
 
@@ -68,7 +71,7 @@ def extend(sender: Sender, name: bytes, units: int, blocks: int) -> None:
     """Lock more units for a licence of the key's own, or let it last longer."""
     from fluvial.ledger.licences import ExtendLicence
 
-    now = sender.through(lambda ledger: ledger.ask("status"))["height"]
+    now = sender.through(lambda ledger: ledger.standing()).height
     sender.send(ExtendLicence(name, units, now + blocks if blocks else 0))
 
 
@@ -124,9 +127,11 @@ def close(sender: Sender, name: bytes) -> None:
 # --- the provider
 
 
-def _held(ask: Any) -> Any:
-    """The vouchers that a peer holds, as ``RemoteLedger.ask`` gets them."""
-    return ask("held", service="licence")
+async def _held(ledger: RemoteLedger) -> list[HeldAnswer]:
+    """The vouchers that a peer holds; raises as ``RemoteLedger.asked``."""
+    from fluvial.cli.ledger_calls import HeldAnswer
+
+    return shaped(await ledger.ask("held", service="licence"), list[HeldAnswer], what="list of vouchers")
 
 
 @licence.command()
@@ -135,7 +140,7 @@ def show(invocation: Invocation, way: Reach) -> None:
     """List the licences under which services of the peer were called: what was signed for, and what is used."""
     from fluvial.cli import ledger_calls
 
-    found = ledger_calls.through(way, lambda ledger: _held(ledger.ask))
+    found = ledger_calls.through(way, _held)
     rows = [(one["licence"], one["service"], f"{one['used']} of {one['amount']}", one["licensee"]) for one in found]
     invocation.print(
         found, lambda: table([("licence", "service", "used", "licensee"), *rows]) if rows else ["no licence was used"]
@@ -152,10 +157,11 @@ def settle(sender: Sender) -> None:
     from fluvial.ledger.licences import SettleLicence
 
     done = []
-    for one in sender.through(lambda ledger: _held(ledger.ask)):
+    for one in sender.through(_held):
         settled = _settled(sender, one["licence"])
         if settled is not None and one["amount"] > settled:
-            body = SettleLicence(bytes.fromhex(one["licence"]), one["amount"], bytes.fromhex(one["signature"]))
+            licence_id, signature = (from_hex(one[part], what="voucher") for part in ("licence", "signature"))
+            body = SettleLicence(licence_id, one["amount"], signature)
             done.append({"licence": one["licence"], "units": one["amount"] - settled, **sender.bring(body)})
     rows = [(one["licence"], f"{one['units']} units", one["failed"] or f"in block {one['height']}") for one in done]
     sender.invocation.print(done, lambda: table(rows) if rows else ["nothing is to be settled"])
@@ -168,7 +174,6 @@ def _settled(sender: Sender, name: str) -> int | None:
     from fluvial.encoding import decode
     from fluvial.ledger.licences import LICENCES, LicenceRecord
 
+    what = "licence of the ledger"
     value = sender.through(lambda ledger: ledger.ask("get", LICENCES, name))
-    return (
-        None if value is None else decode(base64.b64decode(value), LicenceRecord, what="licence of the ledger").settled
-    )
+    return None if value is None else decode(as_expected(value, bytes, what=what), LicenceRecord, what=what).settled

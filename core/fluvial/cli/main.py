@@ -21,6 +21,7 @@ import click
 from fluvial import __version__
 from fluvial.cli.context import common_options
 from fluvial.errors import FluvialError, Refused, Unreachable
+from fluvial.strangers import escaped
 
 COMMANDS: Final[dict[str, str]] = {
     "demo": "fluvial.cli.demo:demo",
@@ -64,7 +65,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Write the error to stderr."""
-        text = str(self.error)
+        text = escaped(str(self.error))
         if self.error.code not in text:  # errors in scripts contain the code already, behind the place
             text = f"{click.style('error', fg='red', bold=True)} {self.error.code}: {text}"
         text += f"\n    `fluvial explain {self.error.code}` says more"

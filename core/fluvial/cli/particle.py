@@ -127,16 +127,23 @@ def why(invocation: Invocation, particle_id: str) -> None:
 
 
 def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
-    from datetime import datetime
-
-    from fluvial.story.wording import printable
+    from fluvial.strangers import printable
 
     lines = ["nothing of it was refused here"] if not rows else []
     for row in rows:
-        at = datetime.fromtimestamp(row["at_ms"] / 1000).astimezone().isoformat(sep=" ", timespec="seconds")
-        lines.append(f"{at}  {printable(row['what'])}, {row['other']}: {row['reason']}")
+        lines.append(printable(f"{_moment(row['at_ms'])}  {row['what']}, {row['other']}: {row['reason']}"))
         lines.append(f"    {printable(row['explanation'])}")
     return lines
+
+
+def _moment(at_ms: int) -> str:
+    """A time on this machine's clock; beyond the calendar, as another peer may say, the plain number."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromtimestamp(at_ms / 1000).astimezone().isoformat(sep=" ", timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms after 1970"
 
 
 async def _story(settings: Settings, particle_id: str) -> Story:
@@ -168,7 +175,7 @@ async def _find(store: ParticleStore, particle_id: str) -> ParticleKey:
     """
     from fluvial.errors import ConfigError
     from fluvial.particle import ParticleKey
-    from fluvial.story.wording import printable
+    from fluvial.strangers import printable
 
     found = await store.find(particle_id, limit=MATCHES_MAX)
     exact = [summary for summary in found if summary.id == particle_id]
@@ -252,7 +259,7 @@ def _row(summary: ParticleSummary, now_ms: int) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    from fluvial.story.wording import printable
+    from fluvial.strangers import printable
 
     if not rows:
         return ["no particles are here"]

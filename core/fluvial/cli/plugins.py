@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from fluvial.cli.context import Invocation, common_options, pass_invocation, table
+from fluvial.strangers import printable
 
 if TYPE_CHECKING:
     from fluvial.config import Document
     from fluvial.offers import Offer
     from fluvial.plugins import PluginRecord, Plugins
+
+_BROKEN: Final = ("failed", "contested")
 
 
 @click.group()
@@ -31,7 +34,7 @@ def list_(invocation: Invocation) -> None:
     found = installed_plugins(document)
     rows = [row for record in found.records for row in _rows(found, document, record)]
     rows += _command_rows(document)
-    invocation.print(rows, lambda: _table(rows))
+    invocation.print(rows, lambda: _table(rows), styled=True)
 
 
 def _rows(found: Plugins, document: Document, record: PluginRecord) -> Iterator[dict[str, Any]]:
@@ -85,9 +88,7 @@ def _used(document: Document, offer: Offer) -> bool:
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [("SEAT", "NAME", "PLUGIN", "VERSION", "STATE")]
     for row in rows:
-        state = (
-            row["state"] if row["state"] not in ("failed", "contested") else click.style(row["state"].upper(), fg="red")
-        )
+        state = row["state"].upper() if row["state"] in _BROKEN else row["state"]
         lines.append(
             (
                 row["seat"] or "–",
@@ -97,4 +98,16 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
                 f"{state} {row['error']}" if row["error"] else state,
             )
         )
-    return table(lines)
+    heading, *found = table(lines)
+    return [
+        heading,
+        *(_coloured(line, row, cells[-1]) for line, row, cells in zip(found, rows, lines[1:], strict=True)),
+    ]
+
+
+def _coloured(line: str, row: dict[str, Any], last: str) -> str:
+    """A line of the table, with a state that is none to be happy about in red."""
+    if row["state"] not in _BROKEN:
+        return line
+    start, end = len(line) - len(printable(last).rstrip()), len(row["state"])
+    return line[:start] + click.style(line[start : start + end], fg="red") + line[start + end :]

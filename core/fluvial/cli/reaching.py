@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import click
 
 from fluvial.cli.context import CONFIG_FILE, Invocation
+from fluvial.strangers import printable
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -52,7 +53,7 @@ class Reach:
             credentials=self.credentials,
             # What a command has to say of its flow it says once, as a notice or an error.
             log=self.log or make_logger(log_format="console", log_level="error"),
-            on_slow=lambda what: click.echo(f"waiting: {what}", err=True),
+            on_slow=lambda what: click.echo(f"waiting: {printable(what)}", err=True),
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import msgspec
 
 from fluvial.story.story import Story
 from fluvial.story.text import NO_NAMES
+from fluvial.strangers import escaped
 
 
 def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
@@ -18,8 +18,5 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
         story: what to write.
         names: not used: programs want the ids.
     """
-    text = msgspec.json.format(msgspec.json.encode(story), indent=2).decode() + "\n"
-    if text.replace("\n", "").isprintable():
-        return text
-    # A terminal or an editor may show this: what cannot be seen is written as an escape, which means the same in JSON.
-    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    # A terminal or an editor may show this.
+    return escaped(msgspec.json.format(msgspec.json.encode(story), indent=2).decode() + "\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, columns, cut, printable
+from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, columns, cut
+from fluvial.strangers import printable
 
 MONO_WIDTH: Final = 0.603
 """Width of a column of the widest common fixed-width font (DejaVu Sans Mono), in units of its size."""

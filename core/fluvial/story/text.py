@@ -16,9 +16,9 @@ from fluvial.story.wording import (
     duration,
     figures,
     moment,
-    printable,
     told_by,
 )
+from fluvial.strangers import printable
 
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 MARKS: Final[Mapping[str, str]] = {VERIFIED: "signed ✓", OWN: "own", "": ""}

@@ -18,6 +18,7 @@ import msgspec
 
 from fluvial.air.data.content import Json
 from fluvial.story.story import OWN, VERIFIED, Event, Story, WaitingInstruction
+from fluvial.strangers import printable
 
 SHORT_ID_CHARACTERS: Final = 6
 """The end of a peer id that stands for the whole; longer where two peers of a story end alike."""
@@ -45,13 +46,6 @@ _ID_CHARACTERS_MIN: Final = 20
 """A peer's text that is shorter is shown whole and not looked for in other texts."""
 
 _json = msgspec.json.Encoder(order="deterministic")
-
-
-def printable(text: str) -> str:
-    r"""The text with everything that cannot be seen written as an escape, such as ``\n``, ``\x1b`` or ``\u202e``."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def cut(text: str, columns_max: int) -> str:

@@ -16,6 +16,8 @@ from fluvial.commands import (
     reach_options,
     run_options,
 )
+from fluvial.commands import run as in_loop
+from fluvial.strangers import escaped
 
 if TYPE_CHECKING:
     from fluvial_aqua.compiler import CompilerOptions
@@ -248,7 +250,7 @@ def export(description: IO[bytes], name: str, service_id: str) -> None:
     """
     from fluvial_aqua.exporting import declarations
 
-    click.echo(declarations(description.read(), service=name, service_id=service_id), nl=False)
+    click.echo(escaped(declarations(description.read(), service=name, service_id=service_id)), nl=False)
 
 
 @aqua.command()
@@ -290,7 +292,6 @@ def run(
     **given: Any,
 ) -> None:
     """Run the function FUNC of FILE as a client and print what it returns."""
-    import anyio
     from fluvial.client import Ending
     from msgspec.json import encode
 
@@ -307,7 +308,7 @@ def run(
         async with way.connect() as client:
             return await flow.run(client, ttl_s=ttl_s, **values)
 
-    result = anyio.run(main)
+    result = in_loop(main)
     if isinstance(result, Ending):
         report = {"ended_by": f"{result.service}.{result.function}", "result": list(result.arguments)}
         invocation.print(report, lambda: [f"{report['ended_by']}: {encode(report['result']).decode()}"])

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import click
-from fluvial.commands import Invocation, Reach, common_options, pass_invocation, reach, reach_options, table
+from fluvial.commands import (
+    Invocation,
+    Reach,
+    common_options,
+    pass_invocation,
+    reach,
+    reach_options,
+    run,
+    shaped,
+    table,
+)
 
 TTL_S: Final = 20.0
+
+
+class _Peer(TypedDict):
+    """A peer, as the one that is asked says; see ``shell/service.py`` for these."""
+
+    peer_id: str
+    addresses: list[str]
+
+
+class _Provider(_Peer):
+    service: str
+    value: str
+    weight: int
+
+
+class _Table(TypedDict):
+    peers: list[_Peer]
+    keys: int
+    published: int
+    address_book: int
 
 
 @click.group()
@@ -20,9 +50,10 @@ def dht() -> None:
 def _find(invocation: Invocation, peer_id: str, way: Reach) -> None:
     from fluvial.errors import Unreachable
 
-    found = _call(way, "resolve", [peer_id])
-    if found is None:
+    answer = _call(way, "resolve", [peer_id])
+    if answer is None:
         raise Unreachable(f"{peer_id} cannot be found", hint="does it run, and has it joined this network?")
+    found = shaped(answer, _Peer, what="peer with its addresses")
     invocation.print(found, lambda: table([(found["peer_id"], address) for address in found["addresses"]]))
 
 
@@ -59,7 +90,7 @@ def near(
 ) -> None:
     """The peers nearest to KEY, a peer id or any text."""
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
-    found = _call(way, "neighbourhood", [key, count])
+    found = shaped(_call(way, "neighbourhood", [key, count]), list[_Peer], what="list of peers")
     invocation.print(found, lambda: table([(one["peer_id"], " ".join(one["addresses"])) for one in found]))
 
 
@@ -99,7 +130,8 @@ def providers(
 ) -> None:
     """Who provides CAPABILITY, such as service:weather, heaviest first."""
     way = reach(invocation, relay=relay, network=network, key_file=key_file)
-    found = _call(way, "providers", [_key(capability, owner, path_length, nonce), limit])
+    answer = _call(way, "providers", [_key(capability, owner, path_length, nonce), limit])
+    found = shaped(answer, list[_Provider], what="list of providers")
     rows = [(one["peer_id"], str(one["weight"]), one["service"] or "-", one["value"] or "-") for one in found]
     invocation.print(found, lambda: table([("PEER", "WEIGHT", "SERVICE", "VALUE"), *rows]) if rows else ["nobody"])
 
@@ -136,7 +168,7 @@ def provide(
 @pass_invocation
 def show_table(invocation: Invocation) -> None:
     """What the peer of ./fluvial.toml, which runs, has of the table."""
-    found = _call_as_owner(invocation, "table", [])
+    found = shaped(_call_as_owner(invocation, "table", []), _Table, what="table of peers")
     rows = [(one["peer_id"], " ".join(one["addresses"])) for one in found["peers"]]
     counts = f"{found['keys']} keys kept, {found['published']} records published, {found['address_book']} peers known"
     invocation.print(found, lambda: [*table(rows), counts])
@@ -158,20 +190,18 @@ def _key(capability: str | None, owner: str | None, path_length: int, nonce: str
 
 def _call(way: Reach, function: str, arguments: list[Any]) -> Any:
     """The result of a function of the service ``dht`` of the peer to go through."""
-    import anyio
 
     async def ask() -> Any:
         async with way.connect() as client:
             return await _ask(client, function, arguments)
 
-    return anyio.run(ask)
+    return run(ask)
 
 
 def _call_as_owner(invocation: Invocation, function: str, arguments: list[Any]) -> Any:
     """As :func:`_call`, of the peer of the settings, with a mandate by its key."""
     import time
 
-    import anyio
     import msgspec
     from fluvial.identity import KeyPair
 
@@ -186,7 +216,7 @@ def _call_as_owner(invocation: Invocation, function: str, arguments: list[Any]) 
             mandate = make_mandate(keys, client.peer_id, network=way.network, at_ms=now_ms)
             return await _ask(client, function, [*arguments, msgspec.to_builtins(mandate)])
 
-    return anyio.run(ask)
+    return run(ask)
 
 
 async def _ask(client: Any, function: str, arguments: list[Any]) -> Any:

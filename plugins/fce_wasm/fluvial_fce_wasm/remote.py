@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from fluvial.errors import ConfigError
 from fluvial.single_call import SingleCall
+from fluvial.strangers import as_expected
 
 from fluvial_fce_wasm.blueprints import blueprint_bytes
 from fluvial_fce_wasm.manifest import read_manifest
@@ -38,7 +39,8 @@ async def deploy(client: Client, manifest: Path) -> dict[str, Any]:
     """Offer the modules as blobs, let the peer fetch them, and make or replace the service.
 
     Raises:
-        ConfigError: the manifest is wrong, or a file is missing. ServiceError: the peer refuses.
+        ConfigError: the manifest is wrong, or a file is missing. ServiceError: the peer refuses. RemoteProtocolError: an answer has
+            another shape than it should.
     """
     manifest = manifest / "service.toml" if manifest.is_dir() else manifest  # noqa: ASYNC240 - a command, nobody waits
     about = read_manifest(manifest)
@@ -55,7 +57,7 @@ async def deploy(client: Client, manifest: Path) -> dict[str, Any]:
     body = msgspec.json.decode(blueprint_bytes(about.blueprint(tuple(ids))))
     blueprint = await ask(client, "dist", "add_blueprint", body)
     alias = about.alias or about.name
-    there = await ask(client, "srv", "resolve_alias_opt", alias)
+    there = as_expected(await ask(client, "srv", "resolve_alias_opt", alias), list[str], what="list of services")
     if there:
         service = await ask(client, "srv", "replace", there[0], blueprint)
     else:

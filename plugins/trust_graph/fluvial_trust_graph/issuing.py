@@ -115,7 +115,7 @@ def push(way: Reach, statements: Sequence[Statement]) -> Sequence[str]:
     """Hand statements to a running peer; returns a word for each.
 
     Raises:
-        Unreachable: the peer does not run. ConfigError: there are too many. RemoteProtocolError: it knows nothing of trust.
+        Unreachable: the peer does not run. ConfigError: there are too many. RemoteProtocolError: it knows nothing of trust, or answers something else.
     """
     try:
         payload = encode_push(statements)
@@ -126,4 +126,7 @@ def push(way: Reach, statements: Sequence[Statement]) -> Sequence[str]:
         async with way.connect() as client:
             return await client.request(PUSH, payload, timeout_s=PUSH_S)
 
-    return decode_outcomes(run(work))
+    outcomes = decode_outcomes(run(work))
+    if len(outcomes) != len(statements):
+        raise RemoteProtocolError(f"the peer tells of {len(outcomes)} statements, and was handed {len(statements)}")
+    return outcomes

@@ -31,7 +31,7 @@ def doctor(invocation: Invocation, *, fix: bool) -> None:
     failures = sum(finding.level == "fail" for finding in findings)
     warnings = sum(finding.level == "warn" for finding in findings)
     data: dict[str, Any] = {"failures": failures, "warnings": warnings, "findings": [_data(one) for one in findings]}
-    invocation.print(data, lambda: [*_lines(findings, fix=fix), _summary(failures, warnings)])
+    invocation.print(data, lambda: [*_lines(findings, fix=fix), _summary(failures, warnings)], styled=True)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -42,7 +42,7 @@ def _data(finding: Finding) -> dict[str, str]:
 
 
 def _lines(findings: Sequence[Finding], *, fix: bool) -> Iterator[str]:
-    from fluvial.story.wording import printable
+    from fluvial.strangers import printable
 
     wide = max(len(printable(finding.subject)) for finding in findings)
     for finding in findings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from fluvial.commands import Invocation, common_options, pass_invocation, reach_options, table
+from fluvial.commands import Invocation, common_options, pass_invocation, printable, reach_options, table
 
 if TYPE_CHECKING:
     from fluvial.client import Client
@@ -31,12 +31,12 @@ def inspect(invocation: Invocation, file: Path, relay: str | None, network: str 
     """
     from fluvial.errors import FluvialError
 
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import own_limits, with_client
     from fluvial_fce_wasm.cli.inspection import inspected, inspection_lines
-    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        return {one["interface"]: one["effector"] for one in await ask(client, "dist", "list_interfaces")}
+        return {one["interface"]: one["effector"] for one in await answers.interfaces(client)}
 
     limits = own_limits(invocation) if relay is None else None
     effectors = None
@@ -44,7 +44,7 @@ def inspect(invocation: Invocation, file: Path, relay: str | None, network: str 
         try:
             effectors = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
         except FluvialError as error:
-            click.echo(f"what the peer can grant is not known: {error.message}", err=True)
+            click.echo(f"what the peer can grant is not known: {printable(error.message)}", err=True)
     about = inspected(file, effectors=effectors, limits=limits)
     invocation.print(about, lambda: inspection_lines(about))
 
@@ -78,11 +78,11 @@ def add(
 @pass_invocation
 def list_(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the modules that the peer has."""
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import with_client
-    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        return await ask(client, "dist", "list_modules")
+        return await answers.modules(client)
 
     found = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     rows = [("MODULE", "BYTES", "NAME"), *((one["id"], f"{one['size']:,}", one["name"] or "–") for one in found)]
@@ -95,11 +95,11 @@ def list_(invocation: Invocation, relay: str | None, network: str | None, key_fi
 @pass_invocation
 def interfaces(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the interfaces that the peer has for modules to import, and the effectors behind them."""
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import with_client
-    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        return await ask(client, "dist", "list_interfaces")
+        return await answers.interfaces(client)
 
     found = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     rows = [("INTERFACE", "EFFECTOR"), *((one["interface"], one["effector"]) for one in found)]
@@ -115,12 +115,13 @@ def remove(
     invocation: Invocation, module_id: str, relay: str | None, network: str | None, key_file: Path | None
 ) -> None:
     """Let the peer forget MODULE, by its id; blueprints that name it and have no service go with it."""
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import with_client
     from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        for one in await ask(client, "dist", "list_blueprints"):
-            if any(part["/"] == module_id for part in one["dependencies"]):
+        for one in await answers.blueprints(client):
+            if any(part.get("/") == module_id for part in one["dependencies"]):
                 await ask(client, "dist", "remove_blueprint", one["id"])
         return await ask(client, "dist", "remove_module", module_id)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from fluvial.commands import Invocation, common_options, pass_invocation, reach_options, table
+from fluvial.commands import Invocation, common_options, pass_invocation, printable, reach_options, table
 
 if TYPE_CHECKING:
     from fluvial.client import Client
@@ -60,7 +60,7 @@ def deploy(
 
     made = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     invocation.print(
-        made, lambda: f"{made['alias']} is {made['service']} ({'replaced' if made['replaced'] else 'new'})"
+        made, lambda: printable(f"{made['alias']} is {made['service']} ({'replaced' if made['replaced'] else 'new'})")
     )
 
 
@@ -105,17 +105,17 @@ def call(
 @pass_invocation
 def list_(invocation: Invocation, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the services of the peer."""
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import with_client
-    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        return await ask(client, "srv", "list")
+        return await answers.services(client)
 
     found = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     rows = [
         ("SERVICE", "NAME", "STATE", "ALIASES"),
         *(
-            (one["id"], one["name"], one["isolation"] if one["running"] else "idle", ", ".join(one["aliases"]))
+            (one["id"], one["name"], str(one["isolation"]) if one["running"] else "idle", ", ".join(one["aliases"]))
             for one in found
         ),
     ]
@@ -129,19 +129,19 @@ def list_(invocation: Invocation, relay: str | None, network: str | None, key_fi
 @pass_invocation
 def show(invocation: Invocation, name: str, relay: str | None, network: str | None, key_file: Path | None) -> None:
     """Show the functions of the service NAME with their types."""
+    from fluvial_fce_wasm.cli import answers
     from fluvial_fce_wasm.cli.asking import with_client
-    from fluvial_fce_wasm.remote import ask
 
     async def work(client: Client) -> Any:
-        about = await ask(client, "srv", "info", name)
-        return {**about, **await ask(client, "srv", "get_interface", name)}
+        about, functions = await answers.service(client, name)
+        return {**about, **functions}
 
     found = with_client(invocation, work, relay=relay, network=network, key_file=key_file)
     invocation.print(
         found,
         lambda: [
-            f"{found['id']}  {found['name']}, of {found['owner']}",
-            *(f"  {one['text']}" for one in found["functions"]),
+            printable(f"{found['id']}  {found['name']}, of {found['owner']}"),
+            *(f"  {printable(one['text'])}" for one in found["functions"]),
         ],
     )
 
