@@ -25,7 +25,7 @@ from fluvial_trust_graph.policy.deciding import AskedFlow, Decider
 from fluvial_trust_graph.policy.defaults import is_closed
 from fluvial_trust_graph.policy.perimeters import Perimeter, read_perimeters
 from fluvial_trust_graph.policy.rules import ANY_FUNCTION, read_policy
-from fluvial_trust_graph.proofs import is_path, prove_path
+from fluvial_trust_graph.proofs import SignedProofs, is_path, prove_path
 from fluvial_trust_graph.service import TrustService
 from fluvial_trust_graph.shown import ShownTrusts
 from fluvial_trust_graph.statements import RevocationStatement, TrustStatement
@@ -49,6 +49,7 @@ class TrustGraphAuthorization(Authorization):
         self.book: Final = TrustBook(context, options)
         self._owners = frozenset((self.book.me, *options.owners))
         self._shown = ShownTrusts(context.network)
+        self._signed = SignedProofs(context.network)
         self._decider = Decider(self.book.me, self.book.perimeters, self)
         self._file_seen: tuple[int, int] | None = None
 
@@ -193,7 +194,7 @@ class TrustGraphAuthorization(Authorization):
     def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
         """For the scope ``dht``."""
         book = self.book
-        return is_path(book.trust, proof, owner, provider, length_max=length_max, network=book.network, now=book.now())
+        return is_path(book.trust, proof, owner, provider, length_max=length_max, signed=self._signed, now=book.now())
 
     # --- the evidence for rules
 
