@@ -80,6 +80,11 @@ class StatementIntake:
         self._turn = anyio.Lock()
         self._lost: dict[PeerId, int] = {}
         """Since when issuers have no weight."""
+        self._released: int | None = None
+        """With which version of what is known all issuers whose statements wait were asked for."""
+        self._short: set[PeerId] = set()
+        """Issuers of whom this second's searches did not say whether they have weight."""
+        self._asked_at = 0
         self._outcomes = Counter(
             "fluvial_trust_statements", "Statements handed to this peer, by outcome", ["outcome"], registry=metrics
         )
@@ -158,9 +163,9 @@ class StatementIntake:
         fresh: list[Statement] = []
         while True:  # each round may give weight to issuers whose statements came before
             batch = _Batch(self._trust, own=self._me, options=self._options)
-            for at in [at for at, one in left.items() if self._trust.is_heard(one.issuer)]:
+            released = self._release()
+            for at in [at for at, one in left.items() if self._hears(one.issuer)]:
                 outcomes[at] = batch.put(left.pop(at))
-            released = self.waiting.release(self._trust.is_heard)
             for one, _ in released:
                 batch.put(one)
             if not batch.newest:
@@ -168,12 +173,33 @@ class StatementIntake:
             try:
                 fresh += await self._write(list(batch.newest.values()))
             except BaseException:
+                self._released = None
                 for one, by in released:
                     self.waiting.put(one, by)
                 raise
         for at, statement in left.items():
             outcomes[at] = "waiting" if self.waiting.put(statement, sender) else "full"
         return fresh, outcomes
+
+    def _release(self) -> list[tuple[Statement, PeerId]]:
+        """Take out of the waiting room what has got weight since the last call.
+
+        That is nothing as long as nothing else is known than then, so whoever brings nothing new has nobody asked for. Only those for whom there were
+        no steps left are asked for again, in another second.
+        """
+        version, now = self._trust.version, self._trust.now
+        anew = version != self._released
+        if not anew and (not self._short or now == self._asked_at):
+            return []
+        short, self._short = self._short, set()
+        self._released, self._asked_at = version, now
+        return self.waiting.release(self._hears, None if anew else short)
+
+    def _hears(self, issuer: PeerId) -> bool:
+        heard = self._trust.hears(issuer)
+        if heard is None:
+            self._short.add(issuer)
+        return heard is True
 
     async def _write(self, batch: Sequence[Statement]) -> list[Statement]:
         await self._store.put(batch)

@@ -100,10 +100,14 @@ class LiveTrust:
 
     def is_heard(self, issuer: PeerId) -> bool:
         """Whether the statements of a peer are kept: it has weight, or a certificate of a key that rules mention."""
+        return self.hears(issuer) is True
+
+    def hears(self, issuer: PeerId) -> bool | None:
+        """As :meth:`is_heard`; None if finding out would cost more than is left for this second."""
         try:
             return self._known(self._kept, issuer) > 0
         except ResourceLimit:
-            return False  # its statements wait
+            return None
 
     # --- changes
 

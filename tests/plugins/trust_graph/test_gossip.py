@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.clock import EPOCH_MS
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
+from fluvial_trust_graph.evaluation import TrustEvaluation
 from fluvial_trust_graph.gossip.digest import BUCKETS, StatementIndex
 from fluvial_trust_graph.gossip.exchange import DELAY_S, FETCH, PUSH, decode_outcomes, encode_push
 from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
+from fluvial_trust_graph.live import STEPS_PER_S_MAX
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.statements import RevocationStatement, Statement, TrustStatement, sign_revocation, sign_trust
 from fluvial_trust_graph.storage.store import StatementStore
@@ -121,6 +124,49 @@ async def test_what_waits_goes_on_waiting_if_it_cannot_be_written(monkeypatch: p
         assert one.part.weight(BOB.peer_id) == 0
         await book.take([], one.peer)
         assert one.part.weight(BOB.peer_id) == 8
+
+
+async def test_what_waits_is_looked_at_when_something_is_new_not_with_each_push(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight, asked = TrustEvaluation.weight, 0
+
+    def counting(evaluation: TrustEvaluation, peer: PeerId) -> int:
+        nonlocal asked
+        asked += 1
+        return weight(evaluation, peer)
+
+    monkeypatch.setattr(TrustEvaluation, "weight", counting)
+    async with peer("one") as one:
+        book, waiting = one.part.book, 60
+        await book.take([trust(ROOT, ROOT.peer_id)], one.peer)
+        crowd = [trust(keys_of(f"stranger {number}"), ADA.peer_id) for number in range(waiting)]
+        assert set((await book.take(crowd, EVE.peer_id)).outcomes) == {"waiting"}
+        forged = replace(trust(ADA, BOB.peer_id), signature=bytes(64))
+        for given in ([], [forged], [trust(ROOT, ROOT.peer_id)]):
+            asked = 0
+            await book.take(given, BOB.peer_id)
+            assert asked <= len(given)
+        asked = 0
+        await book.take([trust(ROOT, crowd[7].issuer)], BOB.peer_id)
+        assert asked >= waiting
+        assert len(book.intake.waiting) == waiting - 1
+
+
+async def test_an_issuer_for_whom_no_search_was_left_is_looked_at_again_in_another_second() -> None:
+    async with peer("one") as one:
+        book, (b, c, d, f, g) = one.part.book, map(keys_of, "bcdfg")
+        ways = ((ROOT, b, c, EVE), (ROOT, d, f, g, EVE))
+        links = [trust(by, to.peer_id) for way in ways for by, to in pairwise(way)]
+        await book.take([trust(ROOT, ROOT.peer_id), *links, ban(b, EVE.peer_id)], one.peer)
+        book.trust.pay(STEPS_PER_S_MAX - 1)
+        assert (await book.take([trust(EVE, ADA.peer_id)], one.peer)).outcomes == ["waiting"]
+        await book.take([], one.peer)
+        assert len(book.intake.waiting) == 1
+        await anyio.sleep(1)
+        await book.take([], one.peer)
+        assert len(book.intake.waiting) == 0
+        assert one.part.weight(ADA.peer_id) == 1
 
 
 async def test_new_statements_and_revocations_get_around_at_once() -> None:
