@@ -23,6 +23,11 @@ from fluvial_trust_graph.storage.store import StatementStore
 Outcome: TypeAlias = Literal["accepted", "known", "waiting", "expired", "future", "forged", "full", "busy"]
 VERIFIED_AT_ONCE: Final = 8
 """Signatures that are verified before others get their turn: less than a millisecond."""
+ENDS_AT_ONCE: Final = 512
+"""Trusts that end in the same second and are looked at before others get their turn: 6 ms in a large graph, 15 if ten issuers made all of it. With fewer
+at once, what follows from them for everybody else would be put right more often than it is worth."""
+SWEPT_AT_ONCE: Final = 512
+"""Statements that are looked at, and perhaps forgotten, before others get their turn."""
 STRANGERS_SHARE: Final = 4.0
 """The tokens of all strangers together, as a multiple of those of one sender."""
 
@@ -157,7 +162,7 @@ class StatementIntake:
 
     async def _keep(self, good: Sequence[Statement], sender: PeerId) -> tuple[list[Statement], list[Outcome]]:
         """Write and count those of issuers with weight, and what had waited for that; let the others wait."""
-        self._trust.advance(int(self._now_s()))
+        await self.let_time_pass()
         outcomes: list[Outcome] = ["known"] * len(good)
         left = dict(enumerate(good))
         fresh: list[Statement] = []
@@ -208,19 +213,38 @@ class StatementIntake:
             self._index.put(one)
         return fresh
 
+    async def let_time_pass(self) -> None:
+        """Let all trusts that have ended by now count no more; others get their turn in between if they are many."""
+        while not self._trust.advance(int(self._now_s()), most=ENDS_AT_ONCE):
+            await anyio.lowlevel.checkpoint()
+
     async def sweep(self) -> int:
-        """Forget what has no meaning any more; returns how many statements. Raises StorageError."""
+        """Forget what has no meaning any more; returns how many statements. Raises StorageError: some may have been forgotten."""
         now = int(self._now_s())
         self.waiting.expire(lambda one: isinstance(one, TrustStatement) and one.expires_at <= now)
+        gone, old = 0, []
+        for number, one in enumerate(self._trust.statements(), start=1):
+            if self._is_over(one, now):
+                old.append(one)
+            if number % SWEPT_AT_ONCE == 0:
+                gone, old = gone + await self._forget(old, now), []
+        return gone + await self._forget(old, now)
+
+    async def _forget(self, old: Sequence[Statement], now: int) -> int:
+        """Forget statements, unless what has come meanwhile says otherwise; others get their turn."""
+        await anyio.lowlevel.checkpoint()
+        if not old:
+            return 0
         async with self._turn:
-            old = [one for one in self._trust.statements() if self._is_over(one, now)]
-            pairs = [(one.issuer, one.subject) for one in old]
-            if pairs:
-                await self._store.remove(pairs)
-                self._trust.remove(pairs)
-                for one in old:
-                    self._index.remove(one)
-        return len(pairs)
+            over = [
+                one for one in old if self._trust.newest(one.issuer, one.subject) is one and self._is_over(one, now)
+            ]
+            pairs = [(one.issuer, one.subject) for one in over]
+            await self._store.remove(pairs)
+            self._trust.remove(pairs)
+            for one in over:
+                self._index.remove(one)
+        return len(over)
 
     def _is_over(self, statement: Statement, now: int) -> bool:
         if isinstance(statement, TrustStatement) and statement.expires_at + self._options.keep_expired_s <= now:

@@ -10,7 +10,7 @@ import pytest
 from fluvial.identity import PeerId
 from fluvial_trust_graph import proofs
 from fluvial_trust_graph.evaluation import evaluate
-from fluvial_trust_graph.graph import TrustRoot
+from fluvial_trust_graph.graph import ENDS_MIN, TrustRoot
 from fluvial_trust_graph.live import CONNECTIVITY, SEARCH_STEPS_MAX, LiveTrust
 from fluvial_trust_graph.proofs import SignedProofs, decode_path, encode_path, is_path, prove_path
 from fluvial_trust_graph.statements import Statement, TrustStatement, is_authentic, sign_trust
@@ -40,9 +40,15 @@ def exponents(roots: Sequence[TrustRoot]) -> dict[PeerId, int]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(statement_lists, max_size=3), some_roots, st.integers(NOW, NOW + 4), st.sampled_from(SCOPES))
+@given(
+    st.lists(statement_lists, max_size=3),
+    some_roots,
+    st.integers(NOW, NOW + 4),
+    st.sampled_from(SCOPES),
+    st.sampled_from([None, 1]),
+)
 def test_it_says_what_the_pure_evaluation_says(
-    batches: list[list[Statement]], roots: list[TrustRoot], later: int, asked_first: str
+    batches: list[list[Statement]], roots: list[TrustRoot], later: int, asked_first: str, most: int | None
 ) -> None:
     live = LiveTrust(exponents(roots), {}, NOW)
     seen: list[Statement] = []
@@ -51,7 +57,8 @@ def test_it_says_what_the_pure_evaluation_says(
         live.put(good)
         seen += good
         assert live.weight_for(A, asked_first) == evaluate(seen, roots, NOW, scope=asked_first).weight(A)
-    live.advance(later)
+    while not live.advance(later, most=most):
+        assert most is not None
     for scope in SCOPES:
         pure = evaluate(seen, roots, later, scope=scope)
         assert {peer: live.weight_for(peer, scope) for peer in PEERS} == {peer: pure.weight(peer) for peer in PEERS}
@@ -208,6 +215,17 @@ def test_hundreds_of_long_proofs_that_are_read_in_turn_are_verified_once(monkeyp
     assert verified == 280 * 16
     there.put([bans(chain[3], chain[4], issued_at=5)])
     assert not is_path(there, paths[0], chain[0], chain[-1], length_max=16, signed=signed, now=NOW)
+
+
+def test_trusts_that_end_are_not_forgotten_when_their_list_is_made_anew_while_some_are_left() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    friends = [PeerId.from_public_key(number.to_bytes(32, "big")) for number in range(ENDS_MIN)]
+    live.put([trusts(A, A, expires_at=NOW + 9), *(trusts(A, one, expires_at=NOW + 1) for one in friends)])
+    assert not live.advance(NOW + 1, most=1)
+    live.put([trusts(A, B, sequence=number, expires_at=NOW + 9) for number in range(8)])
+    assert live.advance(NOW + 1)
+    assert [live.weight(one) for one in friends if live.weight(one)] == []
+    assert live.weight(B) == 16
 
 
 def test_searches_have_a_budget_and_fail_closed() -> None:
