@@ -219,10 +219,10 @@ def test_hundreds_of_long_proofs_that_are_read_in_turn_are_verified_once(monkeyp
 
 def test_trusts_that_end_are_not_forgotten_when_their_list_is_made_anew_while_some_are_left() -> None:
     live = LiveTrust({A: 5}, {}, NOW)
-    friends = [PeerId.from_public_key(number.to_bytes(32, "big")) for number in range(ENDS_MIN)]
+    friends = [PeerId.from_public_key(number.to_bytes(32, "big")) for number in range(ENDS_MIN - 20)]
     live.put([trusts(A, A, expires_at=NOW + 9), *(trusts(A, one, expires_at=NOW + 1) for one in friends)])
     assert not live.advance(NOW + 1, most=1)
-    live.put([trusts(A, B, sequence=number, expires_at=NOW + 9) for number in range(8)])
+    live.put([trusts(A, B, sequence=number, expires_at=NOW + 9) for number in range(40)])
     assert live.advance(NOW + 1)
     assert [live.weight(one) for one in friends if live.weight(one)] == []
     assert live.weight(B) == 16
