@@ -204,8 +204,12 @@ class View(Protocol):
         """The value of a key; None if it has none."""
         ...
 
-    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
-        """The keys that begin with ``prefix``, in order, with their values. Costs as much as the ledger is large: see :meth:`changed`."""
+    def scan(self, module: str, prefix: bytes, *, since: View | None = None) -> Iterable[tuple[bytes, bytes]]:
+        """The keys that begin with ``prefix``, in order, with their values. Costs as much as the ledger is large: see :meth:`changed`.
+
+        With ``since``, an earlier view, those that have changed are enough, which costs as much as the ledger has changed. The earlier view keeps in
+        memory what has changed since, so hold none for long.
+        """
         ...
 
     def changed(self, module: str) -> int:
@@ -226,7 +230,7 @@ class _NoBlocks:
     def get(self, module: str, key: bytes) -> bytes | None:
         return None
 
-    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+    def scan(self, module: str, prefix: bytes, *, since: View | None = None) -> Iterable[tuple[bytes, bytes]]:
         return ()
 
     def changed(self, module: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fluvial.encoding import encode
 from fluvial.ledger.state import State
+from fluvial.ports import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class StateView:
         """See ``View``."""
         return self.state.get(module, key)
 
-    def scan(self, module: str, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+    def scan(self, module: str, prefix: bytes, *, since: View | None = None) -> Iterable[tuple[bytes, bytes]]:
         """See ``View``."""
-        return self.state.scan(module, prefix)
+        return self.state.scan(module, prefix, since=since.state if isinstance(since, StateView) else None)
 
     def changed(self, module: str) -> int:
         """See ``View``."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
 
 from fluvial.encoding import decode, encode
-from fluvial.ledger.tree import Node, TreeProof, changed, find, hash_of, leaves, prove
+from fluvial.ledger.tree import Node, TreeProof, changed, differing, find, hash_of, leaves, prove
 
 T = TypeVar("T")
 
@@ -36,11 +36,13 @@ class State:
         """The value of a key; None if it has none."""
         return find(self.tree, module, key)
 
-    def scan(self, module: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
-        """The keys of a module that begin with ``prefix``, in order, with their values. Costs as much as the whole state is large."""
-        found = [
-            (one.key, one.value) for one in leaves(self.tree) if one.module == module and one.key.startswith(prefix)
-        ]
+    def scan(self, module: str, prefix: bytes = b"", *, since: State | None = None) -> Iterable[tuple[bytes, bytes]]:
+        """The keys of a module that begin with ``prefix``, in order, with their values. Costs as much as the whole state is large.
+
+        With ``since``, an older version of it, only those that have another value there, or none; that costs as much as has changed.
+        """
+        passed = leaves(self.tree) if since is None else differing(since.tree, self.tree)
+        found = [(one.key, one.value) for one in passed if one.module == module and one.key.startswith(prefix)]
         return sorted(found)
 
     def proof(self, module: str, key: bytes) -> TreeProof:

@@ -167,6 +167,34 @@ def leaves(node: Node) -> Iterator[TreeLeaf]:
             yield one
 
 
+def differing(older: Node, newer: Node) -> Iterator[TreeLeaf]:
+    """The keys of a tree that an older one does not have with the same value, in the order of their places.
+
+    Where both trees have the same subtree there is nothing to look at, so between versions of one state it costs as much as has changed.
+    """
+    pending = [(older, newer, 0)]
+    while pending:
+        before, after, depth = pending.pop()
+        if before is after or after is None:
+            continue
+        if isinstance(after, Branch):
+            left, right = _parts(before, depth)
+            pending += [(right, after.right, depth + 1), (left, after.left, depth + 1)]
+        elif isinstance(before, Branch):
+            pending.append((_parts(before, depth)[bit_of(after.place, depth)], after, depth + 1))
+        elif before is None or before.hash != after.hash:
+            yield after
+
+
+def _parts(node: Node, depth: int) -> tuple[Node, Node]:
+    """What a subtree at a depth has on the left and on the right; a leaf stands for both."""
+    if isinstance(node, Branch):
+        return node.left, node.right
+    if node is None:
+        return None, None
+    return (None, node) if bit_of(node.place, depth) else (node, None)
+
+
 def _with(node: Node, leaf: TreeLeaf, depth: int) -> Node:
     if node is None:
         return leaf

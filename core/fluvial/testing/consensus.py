@@ -45,6 +45,7 @@ class ConsensusConformance(PartConformance):
         view = running.part.view()
         check(view.get("no-such-module", b"key") is None, "get() returns a value of a module that does not exist")
         check(not list(view.scan("no-such-module", b"")), "scan() finds keys of a module that does not exist")
+        check(not list(view.scan("no-such-module", b"", since=view)), "scan(since=…) finds keys of such a module")
         if view.height == 0:
             check(view.root == b"", "there is a root without blocks")
             check(view.proof("no-such-module", b"key") is None, "there is a proof without blocks")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskStatus
 from fluvial.effectors import Call
 from fluvial.errors import ConfigError, StorageError
@@ -19,13 +20,14 @@ from fluvial.ports import Context
 from fluvial.seats import ALLOWED, Authorization, Contributions, Deciding, Decision, Json
 
 from fluvial_trust_graph.book import TrustBook
+from fluvial_trust_graph.intake import ENDS_AT_ONCE
 from fluvial_trust_graph.openness import findings_about
 from fluvial_trust_graph.options import TrustGraphOptions
 from fluvial_trust_graph.policy.deciding import AskedFlow, Decider
 from fluvial_trust_graph.policy.defaults import is_closed
 from fluvial_trust_graph.policy.perimeters import Perimeter, read_perimeters
 from fluvial_trust_graph.policy.rules import ANY_FUNCTION, read_policy
-from fluvial_trust_graph.proofs import is_path, prove_path
+from fluvial_trust_graph.proofs import SignedProofs, is_path, prove_path
 from fluvial_trust_graph.service import TrustService
 from fluvial_trust_graph.shown import ShownTrusts
 from fluvial_trust_graph.statements import RevocationStatement, TrustStatement
@@ -49,6 +51,7 @@ class TrustGraphAuthorization(Authorization):
         self.book: Final = TrustBook(context, options)
         self._owners = frozenset((self.book.me, *options.owners))
         self._shown = ShownTrusts(context.network)
+        self._signed = SignedProofs(context.network)
         self._decider = Decider(self.book.me, self.book.perimeters, self)
         self._file_seen: tuple[int, int] | None = None
 
@@ -81,7 +84,7 @@ class TrustGraphAuthorization(Authorization):
         swept = anyio.current_time()
         while True:
             await anyio.sleep(LOOK_S)
-            self.book.trust.advance(self.book.now())
+            await self.book.intake.let_time_pass()
             self._read_file(required=False)
             try:
                 await self.book.revocations.follow()
@@ -118,15 +121,15 @@ class TrustGraphAuthorization(Authorization):
 
     def _decide(self, rules: Callable[[], Decision]) -> Deciding:
         """By what is known now: what time has changed, and what is on the ledger."""
-        if self.book.revocations.behind:
+        if self.book.revocations.behind or not self.book.trust.advance(self.book.now(), most=ENDS_AT_ONCE):
             return self._decide_behind(rules)
-        self.book.trust.advance(self.book.now())
         return rules()
 
     async def _decide_behind(self, rules: Callable[[], Decision]) -> Decision:
-        """After writing revocations down; a peer that cannot do so does not decide."""
+        """After writing revocations down, and taking in that many trusts have ended; a peer that cannot write does not decide."""
+        await anyio.lowlevel.checkpoint()
         await self.book.revocations.follow()
-        self.book.trust.advance(self.book.now())
+        await self.book.intake.let_time_pass()
         return rules()
 
     def _admit(self, particle: Particle) -> Decision:
@@ -193,7 +196,7 @@ class TrustGraphAuthorization(Authorization):
     def proves(self, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int) -> bool:
         """For the scope ``dht``."""
         book = self.book
-        return is_path(book.trust, proof, owner, provider, length_max=length_max, network=book.network, now=book.now())
+        return is_path(book.trust, proof, owner, provider, length_max=length_max, signed=self._signed, now=book.now())
 
     # --- the evidence for rules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -86,11 +87,18 @@ class TrustGraph(msgspec.Struct):
         for statement in statements:
             self.put(statement)
 
-    def advance(self, now: int) -> Collection[tuple[PeerId, PeerId]]:
-        """Let time pass; returns the pairs (issuer, subject) whose trust has ended."""
+    @property
+    def behind(self) -> bool:
+        """Whether there are links of trusts that have ended: :meth:`advance` has left some."""
+        return bool(self._ends) and self._ends[0][0] <= self.now
+
+    def advance(self, now: int, *, most: int | None = None) -> Collection[tuple[PeerId, PeerId]]:
+        """Let time pass; returns the pairs (issuer, subject) whose trust has ended, of no more than ``most`` that do so if that is given."""
         self.now = max(self.now, now)
         ended = []
-        while self._ends and self._ends[0][0] <= self.now:
+        for _ in itertools.count() if most is None else range(most):
+            if not self.behind:
+                break
             _, issuer, subject = heapq.heappop(self._ends)
             statement = self.newest.get(subject, {}).get(issuer)
             if isinstance(statement, TrustStatement) and statement.expires_at <= self.now:
@@ -162,7 +170,7 @@ class TrustGraph(msgspec.Struct):
     def _note_end(self, trust: TrustStatement) -> None:
         """Remember when a trust ends; the list stays in proportion to the trusts, however often they are renewed."""
         heapq.heappush(self._ends, (trust.expires_at, trust.issuer, trust.subject))
-        if len(self._ends) > self._ends_max:
+        if len(self._ends) > self._ends_max and not self.behind:
             known = (one for about in self.newest.values() for one in about.values())
             live = (one for one in known if isinstance(one, TrustStatement) and self.holds(one))
             self._ends = sorted((one.expires_at, one.issuer, one.subject) for one in live)

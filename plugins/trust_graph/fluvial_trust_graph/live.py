@@ -86,9 +86,10 @@ class LiveTrust:
         return self._roots
 
     def statements(self) -> Iterator[Statement]:
-        """All of them."""
-        for about in self._graphs[None].newest.values():
-            yield from about.values()
+        """All of them; what comes or goes while they are listed may be missing, or be there."""
+        newest = self._graphs[None].newest
+        for subject in list(newest):
+            yield from list(newest.get(subject, {}).values())
 
     def newest(self, issuer: PeerId, subject: PeerId) -> Statement | None:
         """What a peer stated last about another one."""
@@ -100,10 +101,14 @@ class LiveTrust:
 
     def is_heard(self, issuer: PeerId) -> bool:
         """Whether the statements of a peer are kept: it has weight, or a certificate of a key that rules mention."""
+        return self.hears(issuer) is True
+
+    def hears(self, issuer: PeerId) -> bool | None:
+        """As :meth:`is_heard`; None if finding out would cost more than is left for this second."""
         try:
             return self._known(self._kept, issuer) > 0
         except ResourceLimit:
-            return False  # its statements wait
+            return None
 
     # --- changes
 
@@ -143,13 +148,23 @@ class LiveTrust:
                 self._scoped = self._scoped or bool(isinstance(statement, TrustStatement) and statement.scopes)
         self.set_roots(self._roots, self._keys)
 
-    def advance(self, now: int) -> None:
-        """Let time pass; trusts that have ended count no more."""
+    def advance(self, now: int, *, most: int | None = None) -> bool:
+        """Let time pass; trusts that have ended count no more.
+
+        Args:
+            now: whole seconds of Unix time.
+            most: so many of them at most are looked at, in each graph; None for all.
+
+        Returns:
+            Whether that were all; else some that have ended count until the next calls.
+        """
         if now > self.now:
             self._steps_left = self._steps_per_s
-        subjects = {subject for graph in self._graphs.values() for _, subject in graph.advance(now)}
+        graphs = self._graphs.values()
+        subjects = {subject for graph in graphs for _, subject in graph.advance(now, most=most)}
         if subjects:
             self._follow(list(subjects))
+        return not any(graph.behind for graph in graphs)
 
     def remove(self, pairs: Iterable[tuple[PeerId, PeerId]]) -> None:
         """Forget what issuers stated about subjects."""
@@ -159,8 +174,9 @@ class LiveTrust:
                 for graph in self._graphs.values():
                     graph.remove(issuer, subject)
                 self._of[issuer] -= 1
+                if not self._of[issuer]:
+                    del self._of[issuer]
                 subjects.append(subject)
-        self._of += Counter()  # those without statements are forgotten
         if subjects:
             self._follow(subjects)
 

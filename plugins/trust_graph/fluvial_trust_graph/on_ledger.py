@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.perimeters import PERIMETERS, LedgerPerimeter
 from fluvial.ledger.revocations import REVOCATIONS, RevocationRecord, revocation_key
-from fluvial.ports import Ledger
+from fluvial.ports import Ledger, View
 
 from fluvial_trust_graph.policy.perimeters import ListedPerimeters, Perimeter
 from fluvial_trust_graph.statements import RevocationStatement, decode_statement
 
 ALL_SERVICES: Final = "*"
+TAKEN_AT_ONCE: Final = 64
+"""Revocations of the ledger that are decoded and taken in before others get their turn: one or two milliseconds."""
 
 
 class LedgerPerimeters(ListedPerimeters):
@@ -75,14 +78,17 @@ class LedgerRevocations:
         self._prefix = revocation_key(network, b"", b"")
         self._take = take
         self._taking = anyio.Lock()
-        self._seen = -1
+        self._view: View | None = None
+        """The newest one whose revocations are all taken in."""
         self._known: dict[bytes, bytes] = {}
 
     @property
     def behind(self) -> bool:
         """Whether a block has changed revocations that were not taken in yet; quick."""
         view = self._ledger.view()
-        return bool(view.height) and view.changed(REVOCATIONS) != self._seen
+        return bool(view.height) and (
+            self._view is None or view.changed(REVOCATIONS) != self._view.changed(REVOCATIONS)
+        )
 
     async def follow(self, *, again: bool = False) -> None:
         """Take in what was not there when it was last called.
@@ -95,16 +101,24 @@ class LedgerRevocations:
         """
         async with self._taking:
             if again:
-                self._seen = -1
-                self._known.clear()
-            if not self.behind:
-                return
+                await self._take_in(list(self._known.values()))
             view = self._ledger.view()
-            fresh = {key: text for key, text in view.scan(REVOCATIONS, self._prefix) if self._known.get(key) != text}
-            if found := [statement for text in fresh.values() for statement in _statements(text)]:
+            if self.behind:
+                found = view.scan(REVOCATIONS, self._prefix, since=self._view)
+                fresh = {key: text for key, text in found if self._known.get(key) != text}
+                await self._take_in(list(fresh.values()))
+                self._known |= fresh
+            if view.height:
+                self._view = (
+                    view  # not an older one: that would keep in memory whatever has changed on the ledger since
+                )
+
+    async def _take_in(self, texts: Sequence[bytes]) -> None:
+        """Take in some values of the ledger; others get their turn in between."""
+        for at in range(0, len(texts), TAKEN_AT_ONCE):
+            if found := [one for text in texts[at : at + TAKEN_AT_ONCE] for one in _statements(text)]:
                 await self._take(found)
-            self._known |= fresh
-            self._seen = view.changed(REVOCATIONS)
+            await anyio.lowlevel.checkpoint()
 
 
 def _statements(value: bytes) -> Sequence[RevocationStatement]:

@@ -1,14 +1,18 @@
 """Proofs of trust paths for others: the trusts themselves, one after the other.
 
 A proof is looked at often: with each record that it came with, each time that this is read, and by whoever repeats it. So what does not change is
-remembered, both for whole proofs and for their trusts, of which another proof may have all but one in common.
+remembered. Of a proof whose signatures are good that is its hash alone, so there is room for more of them than records of others find in memory, and
+nobody can have them verified again with each read by bringing some hundred. Some trusts are remembered as well, of which another proof may have all but
+one in common.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from fluvial.errors import RemoteProtocolError
@@ -22,9 +26,36 @@ VERSION: Final = b"\x01"
 PROOF_BYTES_MAX: Final = 16_384
 """Sixteen trusts with a few scopes each."""
 
-PROOFS_REMEMBERED: Final = 256
+PROOFS_REMEMBERED: Final = 65_536
+"""Those with good signatures, by hash: 10 MB. A record with a proof that is costly to verify has a kilobyte and more, and all records 64 MiB."""
+PROOFS_DECODED: Final = 256
 TRUSTS_REMEMBERED: Final = 1_024
 """Of up to 3 KB each; usual ones have half a kilobyte."""
+
+
+class SignedProofs:
+    """Remembers of which proofs, of one network, each trust is its issuer's."""
+
+    def __init__(self, network: str) -> None:
+        self._network: Final = network
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many it remembers."""
+        return len(self._good)
+
+    def signed(self, proof: bytes, trusts: Sequence[TrustStatement]) -> bool:
+        """Whether these trusts, which a proof consists of, are all signed. A forgery is not remembered: it costs its sender a record each time."""
+        mark = sha256(proof).digest()
+        if mark in self._good:
+            self._good.move_to_end(mark)
+            return True
+        if not all(_is_authentic(one, self._network) for one in trusts):
+            return False
+        self._good[mark] = None
+        if len(self._good) > PROOFS_REMEMBERED:
+            self._good.popitem(last=False)
+        return True
 
 
 def encode_path(trusts: Sequence[TrustStatement]) -> bytes:
@@ -67,7 +98,7 @@ def prove_path(trust: LiveTrust, owner: PeerId, provider: PeerId, *, length_max:
 
 
 def is_path(
-    trust: LiveTrust, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int, network: str, now: int
+    trust: LiveTrust, proof: bytes, owner: PeerId, provider: PeerId, *, length_max: int, signed: SignedProofs, now: int
 ) -> bool:
     """Whether a proof shows a path, as far as this peer knows: it also looks at the revocations that it knows."""
     try:
@@ -83,18 +114,12 @@ def is_path(
     still_true = all(
         one.issued_at <= now < one.expires_at and one.covers(DHT) and not trust.overrules(one) for one in trusts
     )
-    return still_true and _is_signed(proof, network) and not trust.bans_along(peers, DHT)
+    return still_true and signed.signed(proof, trusts) and not trust.bans_along(peers, DHT)
 
 
-@lru_cache(maxsize=PROOFS_REMEMBERED)
+@lru_cache(maxsize=PROOFS_DECODED)
 def _trusts_of(proof: bytes) -> tuple[TrustStatement, ...]:
     return decode_path(proof)
-
-
-@lru_cache(maxsize=PROOFS_REMEMBERED)
-def _is_signed(proof: bytes, network: str) -> bool:
-    """Whether each trust of a proof, which can be decoded, is its issuer's."""
-    return all(_is_authentic(one, network) for one in _trusts_of(proof))
 
 
 @lru_cache(maxsize=TRUSTS_REMEMBERED)

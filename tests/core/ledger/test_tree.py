@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fluvial.ledger.state import State
-from fluvial.ledger.tree import EMPTY, TreeProof
+from fluvial.ledger.tree import EMPTY, Branch, TreeProof, bit_of, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,3 +69,35 @@ def test_older_versions_stay_readable() -> None:
     after = before.with_changes({("m", b"a"): None, ("m", b"b"): b"3"})
     assert (before.get("m", b"a"), before.root) == (b"1", root)
     assert (after.get("m", b"a"), after.get("m", b"b")) == (None, b"3")
+
+
+@settings(deadline=None)
+@given(CHANGES, CHANGES)
+def test_what_differs_is_what_was_set_to_something_else(
+    first: list[tuple[bytes, bytes | None]], then: list[tuple[bytes, bytes | None]]
+) -> None:
+    before = built(first)
+    after, apart = before, built([*first, *then])
+    for key, value in then:
+        after = after.with_changes({("m", key): value})
+    was = dict(before.scan("m"))
+    expected = [(key, value) for key, value in after.scan("m") if was.get(key) != value]
+    assert list(after.scan("m", since=before)) == expected
+    assert list(apart.scan("m", since=before)) == expected, "also of trees that share nothing"
+
+
+def test_subtrees_that_two_versions_share_are_not_looked_into() -> None:
+    class Unseen(Branch):
+        left = right = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            """Has no parts."""
+
+    before = built([(bytes([number]), b"1") for number in range(64)])
+    key = next(bytes([number]) for number in range(64) if not bit_of(place_of("m", bytes([number])), 0))
+    after = before.with_changes({("m", key): b"2"})
+    assert isinstance(before.tree, Branch)
+    assert isinstance(after.tree, Branch)
+    assert before.tree.right is after.tree.right
+    before.tree.right = after.tree.right = Unseen()
+    assert list(after.scan("m", since=before)) == [(key, b"2")]

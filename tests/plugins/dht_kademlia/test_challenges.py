@@ -12,6 +12,7 @@ from fluvial_dht_kademlia.machine.challenges import (
     owned_challenge,
     self_challenge,
 )
+from fluvial_dht_kademlia.machine.record_store import LAPSED_AT_ONCE, LAPSED_MS
 
 from tests.plugins.dht_kademlia.peers import nobody_proves, peer_of, record_of, store_of
 
@@ -109,3 +110,49 @@ def test_a_path_that_is_revoked_after_the_write_no_longer_counts_at_the_read() -
     trusted.discard(A)
     assert [record.provider for record in store.read(challenge.key, 1_000_000_001, limit=9)] == [B]
     assert [record.provider for _, record in store.due(1_000_000_001, 0)] == [B]
+
+
+def test_a_read_looks_at_no_more_paths_than_it_hands_out_and_seldom_again_at_those_that_lapsed() -> None:
+    trusted, looked, now = {A, B}, 0, 1_000_000_000
+
+    def proves(proof: bytes, owner: PeerId, provider: PeerId, length_max: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return provider in trusted
+
+    store, challenge = store_of(proves=proves), owned_challenge(OWNER, 1)
+
+    def read(limit: int, after_ms: int = 1) -> tuple[int, int]:
+        """How many are handed out, and how many looks that takes."""
+        before = looked
+        return len(store.read(challenge.key, now + after_ms, limit=limit)), looked - before
+
+    for name in ("a", "b"):
+        store.put(challenge, record_of(name, challenge, solution=b"path"), now)
+    assert [read(limit) for limit in (0, 1, 2, 9)] == [(0, 0), (1, 1), (2, 2), (2, 2)]
+    trusted.clear()
+    assert [read(9), read(9), list(store.due(now + 2, 0)), looked] == [(0, 2), (0, 0), [], 2 + 7]
+    trusted.update((A, B))
+    assert read(9, LAPSED_MS) == (0, 0)
+    store.put(challenge, record_of("a", challenge, solution=b"path"), now + 2)
+    assert read(9, LAPSED_MS) == (1, 1), "who brings it again is heard at once"
+    assert read(9, LAPSED_MS + 1) == (2, 2)
+
+
+def test_records_that_lapsed_do_not_make_upkeep_look_at_all_of_them_nor_at_none_but_them() -> None:
+    trusted, looked, now = True, 0, 1_000_000_000
+
+    def proves(proof: bytes, owner: PeerId, provider: PeerId, length_max: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return trusted
+
+    store = store_of(proves=proves)
+    for number in range(LAPSED_AT_ONCE * 2 + 3):
+        store.put(one := owned_challenge(OWNER, 1, bytes([number])), record_of("a", one, solution=b"path"), now)
+    store.put(open_challenge("last"), record_of("a", open_challenge("last")), now)
+    trusted, looked = False, 0
+    passes = []
+    for later in range(1, 5):
+        passes.append((len(list(store.due(now + 100 + later, 100))), looked))
+    assert passes == [(0, LAPSED_AT_ONCE), (0, 2 * LAPSED_AT_ONCE), (1, 2 * LAPSED_AT_ONCE + 3), (0, looked)]

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from fluvial.effectors import Call
 from fluvial.encoding import encode
 from fluvial.errors import FluvialError, StorageError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.memory.network import Memory
-from fluvial.seats import Answer, Contributions
+from fluvial.seats import ALLOWED, Answer, Contributions, Decision
 from fluvial.testing.solo import Solo, solo
 from fluvial.virtual.clock import EPOCH_MS
 from fluvial.virtual.loop import BACKEND
 from fluvial_trust_graph.authorization import TrustGraphAuthorization
+from fluvial_trust_graph.evaluation import TrustEvaluation
 from fluvial_trust_graph.gossip.digest import BUCKETS, StatementIndex
 from fluvial_trust_graph.gossip.exchange import DELAY_S, FETCH, PUSH, decode_outcomes, encode_push
 from fluvial_trust_graph.gossip.rates import SenderRates
 from fluvial_trust_graph.gossip.waiting_room import WaitingRoom
+from fluvial_trust_graph.intake import ENDS_AT_ONCE, SWEPT_AT_ONCE
+from fluvial_trust_graph.live import STEPS_PER_S_MAX, LiveTrust
 from fluvial_trust_graph.options import TrustGraphOptions
+from fluvial_trust_graph.policy.rules import CallRule
 from fluvial_trust_graph.statements import RevocationStatement, Statement, TrustStatement, sign_revocation, sign_trust
 from fluvial_trust_graph.storage.store import StatementStore
 from fluvial_trust_graph.tables import TABLES
@@ -121,6 +128,49 @@ async def test_what_waits_goes_on_waiting_if_it_cannot_be_written(monkeypatch: p
         assert one.part.weight(BOB.peer_id) == 0
         await book.take([], one.peer)
         assert one.part.weight(BOB.peer_id) == 8
+
+
+async def test_what_waits_is_looked_at_when_something_is_new_not_with_each_push(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight, asked = TrustEvaluation.weight, 0
+
+    def counting(evaluation: TrustEvaluation, peer: PeerId) -> int:
+        nonlocal asked
+        asked += 1
+        return weight(evaluation, peer)
+
+    monkeypatch.setattr(TrustEvaluation, "weight", counting)
+    async with peer("one") as one:
+        book, waiting = one.part.book, 60
+        await book.take([trust(ROOT, ROOT.peer_id)], one.peer)
+        crowd = [trust(keys_of(f"stranger {number}"), ADA.peer_id) for number in range(waiting)]
+        assert set((await book.take(crowd, EVE.peer_id)).outcomes) == {"waiting"}
+        forged = replace(trust(ADA, BOB.peer_id), signature=bytes(64))
+        for given in ([], [forged], [trust(ROOT, ROOT.peer_id)]):
+            asked = 0
+            await book.take(given, BOB.peer_id)
+            assert asked <= len(given)
+        asked = 0
+        await book.take([trust(ROOT, crowd[7].issuer)], BOB.peer_id)
+        assert asked >= waiting
+        assert len(book.intake.waiting) == waiting - 1
+
+
+async def test_an_issuer_for_whom_no_search_was_left_is_looked_at_again_in_another_second() -> None:
+    async with peer("one") as one:
+        book, (b, c, d, f, g) = one.part.book, map(keys_of, "bcdfg")
+        ways = ((ROOT, b, c, EVE), (ROOT, d, f, g, EVE))
+        links = [trust(by, to.peer_id) for way in ways for by, to in pairwise(way)]
+        await book.take([trust(ROOT, ROOT.peer_id), *links, ban(b, EVE.peer_id)], one.peer)
+        book.trust.pay(STEPS_PER_S_MAX - 1)
+        assert (await book.take([trust(EVE, ADA.peer_id)], one.peer)).outcomes == ["waiting"]
+        await book.take([], one.peer)
+        assert len(book.intake.waiting) == 1
+        await anyio.sleep(1)
+        await book.take([], one.peer)
+        assert len(book.intake.waiting) == 0
+        assert one.part.weight(ADA.peer_id) == 1
 
 
 async def test_new_statements_and_revocations_get_around_at_once() -> None:
@@ -264,6 +314,88 @@ async def test_time_passes_and_what_is_over_is_forgotten() -> None:
             (ROOT.peer_id, ROOT.peer_id),
             (one.peer, one.peer),
         }
+
+
+class Turns:
+    """Counts the turns of others while something is at work, and how much of it is done at most in one of them."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.work: Counter[int] = Counter()
+
+    async def run(self) -> None:
+        while True:
+            await anyio.lowlevel.checkpoint()
+            self.turn += 1
+
+    def did(self, work: int) -> None:
+        self.work[self.turn] += work
+
+    @property
+    def most(self) -> int:
+        return max(self.work.values(), default=0)
+
+
+def stranger(number: int) -> PeerId:
+    return PeerId.from_public_key(number.to_bytes(32, "big"))
+
+
+def unsigned(issuer: PeerId, subject: PeerId, lasts_s: int) -> TrustStatement:
+    return TrustStatement(
+        network="test", issuer=issuer, subject=subject, issued_at=NOW, expires_at=NOW + lasts_s, signature=bytes(64)
+    )
+
+
+async def test_many_trusts_that_end_together_let_others_have_their_turn_and_count_for_no_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns, changed = Turns(), TrustEvaluation.changed
+
+    def counting(evaluation: TrustEvaluation, subjects: Sequence[PeerId]) -> None:
+        turns.did(len(subjects))
+        changed(evaluation, subjects)
+
+    rules = {"s": {"f": (CallRule(weight=4),)}}
+    async with peer("one", services=rules) as one, anyio.create_task_group() as tasks:
+        book, many = one.part.book, [stranger(number) for number in range(3 * ENDS_AT_ONCE)]
+        asked = Call(particle_id="p", initiator=max(many), service="s", function="f", arguments=[])
+        book.trust.put([trust(ROOT, ROOT.peer_id), *(unsigned(ROOT.peer_id, to, 100) for to in many)])
+        assert one.part.permit(asked, None) == ALLOWED
+        monkeypatch.setattr(TrustEvaluation, "changed", counting)
+        monkeypatch.setattr(type(one.around.context.clock), "now_ms", lambda _: EPOCH_MS + 100_000)
+        tasks.start_soon(turns.run)
+        decision = one.part.permit(asked, None)
+        assert not isinstance(decision, Decision), "it takes some turns"
+        assert not (await decision).allowed
+        assert turns.most == ENDS_AT_ONCE
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_sweep_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, removed = Turns(), Turns()
+    hears, remove = LiveTrust.hears, LiveTrust.remove
+
+    def counting(live: LiveTrust, issuer: PeerId) -> bool | None:
+        looks.did(1)
+        return hears(live, issuer)
+
+    def counting_removed(live: LiveTrust, pairs: Sequence[tuple[PeerId, PeerId]]) -> None:
+        removed.did(len(pairs))
+        remove(live, pairs)
+
+    async with peer("one", keep_weightless_s=0) as one, anyio.create_task_group() as tasks:
+        book, many = one.part.book, [stranger(number) for number in range(2 * SWEPT_AT_ONCE + 9)]
+        book.trust.put([unsigned(issuer, ADA.peer_id, 100) for issuer in many])
+        monkeypatch.setattr(LiveTrust, "hears", counting)
+        monkeypatch.setattr(LiveTrust, "remove", counting_removed)
+        for turns in (looks, removed):
+            tasks.start_soon(turns.run)
+        assert await book.intake.sweep() == len(many)
+        assert looks.most <= SWEPT_AT_ONCE + 1, "some are looked at twice, in another turn"
+        assert 0 < removed.most <= SWEPT_AT_ONCE
+        assert len(book.trust) == 1, "its own trust in itself"
+        assert book.trust.count_of(many[0]) == 0
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_flood_stays_within_its_limits_and_honest_statements_get_through() -> None:

@@ -10,9 +10,9 @@ import pytest
 from fluvial.identity import PeerId
 from fluvial_trust_graph import proofs
 from fluvial_trust_graph.evaluation import evaluate
-from fluvial_trust_graph.graph import TrustRoot
+from fluvial_trust_graph.graph import ENDS_MIN, TrustRoot
 from fluvial_trust_graph.live import CONNECTIVITY, SEARCH_STEPS_MAX, LiveTrust
-from fluvial_trust_graph.proofs import decode_path, encode_path, is_path, prove_path
+from fluvial_trust_graph.proofs import SignedProofs, decode_path, encode_path, is_path, prove_path
 from fluvial_trust_graph.statements import Statement, TrustStatement, is_authentic, sign_trust
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,9 +40,15 @@ def exponents(roots: Sequence[TrustRoot]) -> dict[PeerId, int]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(statement_lists, max_size=3), some_roots, st.integers(NOW, NOW + 4), st.sampled_from(SCOPES))
+@given(
+    st.lists(statement_lists, max_size=3),
+    some_roots,
+    st.integers(NOW, NOW + 4),
+    st.sampled_from(SCOPES),
+    st.sampled_from([None, 1]),
+)
 def test_it_says_what_the_pure_evaluation_says(
-    batches: list[list[Statement]], roots: list[TrustRoot], later: int, asked_first: str
+    batches: list[list[Statement]], roots: list[TrustRoot], later: int, asked_first: str, most: int | None
 ) -> None:
     live = LiveTrust(exponents(roots), {}, NOW)
     seen: list[Statement] = []
@@ -51,7 +57,8 @@ def test_it_says_what_the_pure_evaluation_says(
         live.put(good)
         seen += good
         assert live.weight_for(A, asked_first) == evaluate(seen, roots, NOW, scope=asked_first).weight(A)
-    live.advance(later)
+    while not live.advance(later, most=most):
+        assert most is not None
     for scope in SCOPES:
         pure = evaluate(seen, roots, later, scope=scope)
         assert {peer: live.weight_for(peer, scope) for peer in PEERS} == {peer: pure.weight(peer) for peer in PEERS}
@@ -127,7 +134,7 @@ def test_what_is_forgotten_counts_no_more() -> None:
 
 
 def test_paths_are_proven_to_others() -> None:
-    signed = [
+    made = [
         sign_trust(trusts(keys_of(one).peer_id, keys_of(other).peer_id, **fields), keys_of(one))
         for one, other, fields in [
             ("a", "b", {}),
@@ -137,10 +144,11 @@ def test_paths_are_proven_to_others() -> None:
         ]
     ]
     here, there = LiveTrust({A: 5}, {}, NOW), LiveTrust({}, {}, NOW)
-    here.put(signed)
+    here.put(made)
+    signed = SignedProofs(NETWORK)
 
     def proves(proof: bytes, owner: PeerId, provider: PeerId, length_max: int = 5, now: int = NOW) -> bool:
-        return is_path(there, proof, owner, provider, length_max=length_max, network=NETWORK, now=now)
+        return is_path(there, proof, owner, provider, length_max=length_max, signed=signed, now=now)
 
     proof = prove_path(here, A, D, length_max=3)
     assert proof is not None
@@ -168,10 +176,10 @@ def test_what_a_proof_repeats_is_not_verified_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(proofs, "is_authentic", counting)
     chain = [keys_of(f"link {number}") for number in range(8)]
     links = [sign_trust(trusts(one.peer_id, other.peer_id), one) for one, other in itertools.pairwise(chain)]
-    there = LiveTrust({}, {}, NOW)
+    there, signed = LiveTrust({}, {}, NOW), SignedProofs(NETWORK)
 
     def proves(proof: bytes, provider: PeerId) -> bool:
-        return is_path(there, proof, chain[0].peer_id, provider, length_max=8, network=NETWORK, now=NOW)
+        return is_path(there, proof, chain[0].peer_id, provider, length_max=8, signed=signed, now=NOW)
 
     proof = encode_path(links)
     assert [proves(proof, chain[-1].peer_id) for _ in range(9)] == [True] * 9
@@ -181,6 +189,43 @@ def test_what_a_proof_repeats_is_not_verified_again(monkeypatch: pytest.MonkeyPa
     assert len(verified) == len(links) + 1
     forged = replace(last, signature=bytes(64))
     assert not proves(encode_path([*links, forged]), A)
+    assert not is_path(
+        there, proof, chain[0].peer_id, chain[-1].peer_id, length_max=8, signed=SignedProofs("other"), now=NOW
+    )
+
+
+def test_hundreds_of_long_proofs_that_are_read_in_turn_are_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = 0
+
+    def counting(statement: Statement, network: str) -> bool:
+        nonlocal verified
+        verified += 1
+        return True
+
+    monkeypatch.setattr(proofs, "is_authentic", counting)
+    chain = [PeerId.from_public_key(number.to_bytes(32, "big")) for number in range(17)]
+    there, signed = LiveTrust({}, {}, NOW), SignedProofs(NETWORK)
+    paths = [
+        encode_path([trusts(*two, issued_at=1, sequence=at, signature=bytes(64)) for two in itertools.pairwise(chain)])
+        for at in range(280)
+    ]
+    for _ in range(2):
+        for one in paths:
+            assert is_path(there, one, chain[0], chain[-1], length_max=16, signed=signed, now=NOW)
+    assert verified == 280 * 16
+    there.put([bans(chain[3], chain[4], issued_at=5)])
+    assert not is_path(there, paths[0], chain[0], chain[-1], length_max=16, signed=signed, now=NOW)
+
+
+def test_trusts_that_end_are_not_forgotten_when_their_list_is_made_anew_while_some_are_left() -> None:
+    live = LiveTrust({A: 5}, {}, NOW)
+    friends = [PeerId.from_public_key(number.to_bytes(32, "big")) for number in range(ENDS_MIN - 20)]
+    live.put([trusts(A, A, expires_at=NOW + 9), *(trusts(A, one, expires_at=NOW + 1) for one in friends)])
+    assert not live.advance(NOW + 1, most=1)
+    live.put([trusts(A, B, sequence=number, expires_at=NOW + 9) for number in range(40)])
+    assert live.advance(NOW + 1)
+    assert [live.weight(one) for one in friends if live.weight(one)] == []
+    assert live.weight(B) == 16
 
 
 def test_searches_have_a_budget_and_fail_closed() -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from fluvial.encoding import decode
+from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
+from fluvial.hosting.view import StateView
 from fluvial.identity import KeyPair, PeerId
+from fluvial.ledger import state
 from fluvial.ledger.light_client import LightClient, ProvenFact
-from fluvial.ledger.revocations import REVOCATIONS, revocation_key
+from fluvial.ledger.revocations import REVOCATIONS, RevocationRecord, revocation_key
 from fluvial.ledger.transactions import carry_revocation
+from fluvial.ledger.tree import Node, TreeLeaf
 from fluvial.testing.nodes import NETWORK, keys_of
+from fluvial.testing.ports import ValuesLedger
 from fluvial.virtual.loop import BACKEND
+from fluvial_trust_graph.on_ledger import TAKEN_AT_ONCE, LedgerRevocations
 from fluvial_trust_graph.policy.perimeters import PerimeterTable, checked
 from fluvial_trust_graph.statements import (
     RevocationStatement,
@@ -94,6 +100,54 @@ async def test_a_revocation_on_the_ledger_is_obeyed_and_its_absence_was_proven(t
             base64.b64decode(await said(guest, eve, "ledger", "prove", REVOCATIONS, key.hex())), ProvenFact, what=""
         )
         assert client.checked(fact, REVOCATIONS, key) is not None
+
+
+async def test_a_block_with_a_revocation_costs_what_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, taken = 0, list[int]()
+
+    def counted(walk: Callable[..., Iterator[TreeLeaf]]) -> Callable[..., Iterator[TreeLeaf]]:
+        def counting(*trees: Node) -> Iterator[TreeLeaf]:
+            nonlocal looked
+            for one in walk(*trees):
+                looked += 1
+                yield one
+
+        return counting
+
+    for name in ("leaves", "differing"):
+        monkeypatch.setattr(state, name, counted(getattr(state, name)))
+
+    def ban(number: int) -> tuple[tuple[str, bytes], bytes]:
+        mia, gus = keys_of("mia"), keys_of(f"gus {number}")
+        made = RevocationStatement(
+            network=NETWORK, issuer=mia.peer_id, subject=gus.peer_id, issued_at=1, signature=bytes(64)
+        )
+        key = revocation_key(NETWORK, mia.public_key, gus.public_key)
+        return (REVOCATIONS, key), encode(RevocationRecord(encode_statement(made), 1))
+
+    async def take(found: Sequence[RevocationStatement]) -> None:
+        taken.append(len(found))
+
+    ledger = ValuesLedger()
+    follower = LedgerRevocations(ledger, NETWORK, take)
+    many = {("names", bytes([number])): b"x" for number in range(200)}
+    now = state.State().with_changes({**many, **dict(map(ban, range(TAKEN_AT_ONCE + 9)))})
+
+    async def block(height: int, changed: int, *, again: bool = False) -> tuple[int, list[int]]:
+        """How many keys are looked at, and what is taken in at once, after a block."""
+        nonlocal looked
+        ledger.seen, looked = StateView(height, now, {REVOCATIONS: changed}), 0
+        taken.clear()
+        await follower.follow(again=again)
+        assert not follower.behind
+        return looked, list(taken)
+
+    assert await block(1, 1) == (200 + TAKEN_AT_ONCE + 9, [TAKEN_AT_ONCE, 9])
+    now = now.with_changes({("names", bytes([number])): b"y" for number in range(200)})
+    assert await block(2, 1) == (0, [])
+    now = now.with_changes(dict([ban(1_000), (("names", b"1"), b"z")]))
+    assert await block(3, 3) == (2, [1])
+    assert await block(3, 3, again=True) == (0, [TAKEN_AT_ONCE, 10])
 
 
 @pytest.mark.parametrize(

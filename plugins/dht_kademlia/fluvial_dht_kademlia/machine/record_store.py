@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,6 +24,11 @@ from fluvial_dht_kademlia.machine.records import ProviderRecord, RecordChecks, n
 
 TOMBSTONES_PER_KEY_MAX: Final = 32
 """Beyond the providers; the one that ends first gives way."""
+LAPSED_MS: Final = 60_000
+"""A record that does not stand its key's challenge any more is not looked at again for so long, unless it is brought again: paths seldom come back, and a
+look at one costs a hundred times what an answer without the record does."""
+LAPSED_AT_ONCE: Final = 16
+"""So many records that do not stand any more are looked at in one go for those to be sent."""
 
 
 class KeptRecord(msgspec.Struct):
@@ -35,6 +41,7 @@ class KeptRecord(msgspec.Struct):
         sender: the peer that brought it; None if that is not known.
         bytes: what it takes of the memory.
         payer: to whom that is charged; None while it is not.
+        lapsed_at: when it was last found not to stand the challenge of its key; None if it stood when it came, or was looked at.
     """
 
     record: ProviderRecord
@@ -43,6 +50,7 @@ class KeptRecord(msgspec.Struct):
     sender: PeerId | None = None
     bytes: int = 0
     payer: RecordPayer | None = None
+    lapsed_at: int | None = None
 
 
 class KeyRecords(msgspec.Struct):
@@ -151,7 +159,7 @@ class RecordStore:
             if newest(old.record, record) != record:
                 return False
             self._renew(entry, old, record, sender)
-            old.sent_at = now
+            old.sent_at, old.lapsed_at = now, None
             self._trim(key, entry)  # a tombstone may have come to life, or the other way round
             return provider in entry.records
         if self._keys_of[provider] >= self._limits.keys_per_stranger_max and self._weigh(provider) <= 0:
@@ -163,6 +171,8 @@ class RecordStore:
     def read(self, key: Key, now: int, *, limit: int) -> list[ProviderRecord]:
         """The records to hand out: those of the providers, in order, then tombstones, so that askers learn of both.
 
+        No more providers are looked at than it takes to find so many: a look may be at a path of trust.
+
         Args:
             key: where.
             now: in milliseconds.
@@ -172,19 +182,28 @@ class RecordStore:
         if entry is None:
             return []
         self._drop_expired(key, entry, now)
-        live = [one for one in self._order(entry).ordered if self._stands(entry, one)]
+        standing = (one for one in self._order(entry).ordered if self._stands(entry, one, now))
+        live = list(islice(standing, max(0, limit)))
         gone = [one.record for one in entry.records.values() if one.record.fields.withdrawn]
-        return [entry.records[peer].record for peer in live[:limit]] + gone
+        return [entry.records[peer].record for peer in live] + gone
 
     def due(self, now: int, every_ms: int) -> Iterator[tuple[Challenge, ProviderRecord]]:
-        """The records that nobody has sent here for so long; each counts as sent now. Those that do not stand the checks any more are left out."""
+        """The records that nobody has sent here for so long; each counts as sent now.
+
+        Those that do not stand the checks any more are left out, and have their turn with the others. After some of them it ends; the next call goes on.
+        """
+        lapsed = 0
         for key in self.keys():
             entry = self._keys[key]
             self._drop_expired(key, entry, now)
             for peer, one in tuple(entry.records.items()):
-                if now - one.sent_at >= every_ms and self._stands(entry, peer):
-                    one.sent_at = now
+                if now - one.sent_at < every_ms:
+                    continue
+                one.sent_at = now
+                if self._stands(entry, peer, now):
                     yield entry.challenge, one.record
+                elif (lapsed := lapsed + 1) >= LAPSED_AT_ONCE:
+                    return
 
     def expire(self, now: int) -> None:
         """Drop what has expired, and charge the rest to whoever pays for it now."""
@@ -195,12 +214,17 @@ class RecordStore:
             for one in entry.records.values():
                 self._settle(key, one)
 
-    def _stands(self, entry: KeyRecords, peer: PeerId) -> bool:
+    def _stands(self, entry: KeyRecords, peer: PeerId, now: int) -> bool:
         """Whether a provider still solves the challenge: paths lapse and are revoked."""
-        try:
-            self._checks.check_solution(entry.challenge, entry.records[peer].record)
-        except (Refused, RemoteProtocolError):
+        kept = entry.records[peer]
+        if kept.lapsed_at is not None and 0 <= now - kept.lapsed_at < LAPSED_MS:
             return False
+        try:
+            self._checks.check_solution(entry.challenge, kept.record)
+        except (Refused, RemoteProtocolError):
+            kept.lapsed_at = now
+            return False
+        kept.lapsed_at = None
         return True
 
     def _order(self, entry: KeyRecords) -> KeptProviders:

@@ -7,7 +7,7 @@ has most; if that is its own sender, it is refused. So a flood of one sender, or
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from fluvial.identity import PeerId
@@ -69,11 +69,13 @@ class WaitingRoom:
             and len(self._of_issuer.get(statement.issuer, ())) < self._issuer_max
         )
 
-    def release(self, is_heard: Callable[[PeerId], bool]) -> list[tuple[Statement, PeerId]]:
-        """Take out the statements of all issuers that have weight by now, each with its sender."""
+    def release(
+        self, is_heard: Callable[[PeerId], bool], among: Iterable[PeerId] | None = None
+    ) -> list[tuple[Statement, PeerId]]:
+        """Take out the statements of all issuers, or of some, that have weight by now, each with its sender."""
         released = []
-        for issuer in self.issuers():
-            if is_heard(issuer):
+        for issuer in self.issuers() if among is None else among:
+            if issuer in self._of_issuer and is_heard(issuer):
                 for pair in list(self._of_issuer[issuer]):
                     released.append(self._waiting[pair])
                     self._drop(pair)
