@@ -19,6 +19,7 @@ from fluvial.air.machine.activations import KEEP, OPEN, CallActivation, FactActi
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Observer, Request, Visit
 from fluvial.air.machine.knowledge import InstanceFacts
+from fluvial.air.machine.operands import LINKS_PER_STEP
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.machine.values import Composite, Value
@@ -42,10 +43,16 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
         _pass(runtime, call, triplet)
         return
     missing: NameNotSet | None = None
-    if call.arguments is None or (not call.asked and runtime.plan.reads_errors and _is_volatile(call.arguments)):
+    if (
+        call.arguments is None
+        or call.read is not None
+        or (not call.asked and runtime.plan.reads_errors and _is_volatile(call.arguments))
+    ):
         # Until the service is asked, what an error register holds may still change.
         try:
-            call.arguments = _arguments(runtime, call)
+            if (read := _arguments(runtime, call)) is None:
+                return
+            call.arguments = read
         except NameNotSet as unset:
             missing = unset
         except Catchable as error:
@@ -74,17 +81,34 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
         raise missing
 
 
-def _arguments(runtime: Runtime, call: CallActivation) -> tuple[Value, ...]:
-    """The arguments of a call; raises as :meth:`Operands.value`."""
-    if not call.node.arguments:
+def _arguments(runtime: Runtime, call: CallActivation) -> tuple[Value, ...] | None:
+    """The arguments of a call; raises as :meth:`Operands.value`. None if the slice is over before: the call has another turn.
+
+    Each counts as work before it is read: there may be many before the one that has no value yet.
+    """
+    operands = call.node.arguments
+    if not operands:
         return ()
-    value, values, work = runtime.operands.value, [], 0
-    for operand in call.node.arguments:
+    read, call.read = call.read or [], None
+    value, spend, left = runtime.operands.value, runtime.spend, len(operands) - len(read)
+    for operand in operands[len(read) :] if read else operands:
+        spend(1)
         argument = value(operand, call)
-        values.append(argument)
-        work += len(argument.origins)
-    runtime.spend(work)
-    return tuple(values)
+        read.append(argument)
+        if (elements := len(argument.origins)) > 1:
+            spend(elements - 1)
+        left -= 1
+        if left and _is_paused(runtime):
+            call.read = read
+            runtime.agenda.push(call)  # what stands after it waits, by its position
+            return None
+    return tuple(read)
+
+
+def _is_paused(runtime: Runtime) -> bool:
+    if runtime.operands.links >= LINKS_PER_STEP:
+        runtime.pay_links()
+    return runtime.paused
 
 
 def _is_volatile(arguments: tuple[Value, ...]) -> bool:
@@ -112,7 +136,7 @@ def _are_named(runtime: Runtime, call: CallActivation, arguments: tuple[Value, .
     call.work = None
     for _ in work:
         runtime.take_time(PAUSE_BYTES)
-        if runtime.charge(0):
+        if runtime.paused:
             call.work = work
             runtime.agenda.push(call)  # what stands after it waits, by its position
             return False
