@@ -12,6 +12,7 @@ Deviation: whoever learns the last argument sends once more. In the reference no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
@@ -19,11 +20,14 @@ from fluvial.air.machine.activations import KEEP, OPEN, CallActivation, FactActi
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Observer, Request, Visit
 from fluvial.air.machine.knowledge import InstanceFacts
-from fluvial.air.machine.operands import LINKS_PER_STEP
+from fluvial.air.machine.operands import LINKS_PER_STEP, SHALLOW
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.machine.values import Composite, Value
 from fluvial.air.syntax import tree
+
+FEW: Final = 8
+"""Arguments that are read without looking whether the slice is over."""
 
 
 def perform_call(runtime: Runtime, call: CallActivation) -> None:
@@ -89,16 +93,19 @@ def _arguments(runtime: Runtime, call: CallActivation) -> tuple[Value, ...] | No
     operands = call.node.arguments
     if not operands:
         return ()
+    spend, value = runtime.spend, runtime.operands.value
+    many = len(operands) > FEW or call.scope.depth > SHALLOW
+    if not many:
+        spend(len(operands))
     read, call.read = call.read or [], None
-    value, spend, left = runtime.operands.value, runtime.spend, len(operands) - len(read)
     for operand in operands[len(read) :] if read else operands:
-        spend(1)
+        if many:
+            spend(1)
         argument = value(operand, call)
         read.append(argument)
         if (elements := len(argument.origins)) > 1:
             spend(elements - 1)
-        left -= 1
-        if left and _is_paused(runtime):
+        if many and len(read) < len(operands) and _is_paused(runtime):
             call.read = read
             runtime.agenda.push(call)  # what stands after it waits, by its position
             return None

@@ -197,7 +197,7 @@ class Runtime:
         """Count steps of the slice that are no work of the particle; whether the slice is over."""
         self._stop -= steps
         self.grown += steps * STEP_BYTES
-        return self.paused
+        return self._work >= self._stop or self._clock() >= self._until
 
     def spend_time(self, steps: int) -> None:
         """Count work that takes no memory; raises as :meth:`spend`."""
@@ -243,7 +243,7 @@ class Runtime:
                 parent.changed = now
             now = parent
             self._stop -= 1
-            if self._work >= self._stop or self._clock() >= self._until:
+            if self._work >= self._stop:
                 self._unsettled = now
                 return
 

@@ -133,18 +133,26 @@ class Scope:
         caught: Catchable | None = None,
     ) -> None:
         self._parent: Final[Scope | None] = parent
-        # The next link that can hold values: a ``new`` of a stream and a handler hold none.
-        holds = parent is None or parent._only is None or parent._only[0] not in "$%:"
-        self._outer: Final[Scope | None] = parent if parent is None or holds else parent._outer
-        self.depth: Final[int] = 0 if parent is None else parent.depth + 1
-        self.links: Final[int] = 0 if self._outer is None else self._outer.links + 1
         self._bound: Final[dict[str, Bound | _History]] = {}
-        self.in_fold: Final[bool] = iteration is not None or (parent is not None and parent.in_fold)
         self._iteration: Final = iteration
         self._only: Final[str | None] = only
         self._stream: Final = stream
-        self._caught: Final[Catchable | None] = caught or (None if parent is None else parent._caught)
         self._claims: dict[str, tuple[Key, Key | None]] | None = None
+        # The next link that can hold values: a ``new`` of a stream and a handler hold none.
+        self._outer: Scope | None = parent
+        self._caught = caught
+        self.in_fold = iteration is not None
+        self.depth = self.links = 0
+        if parent is not None:
+            if (hides := parent._only) is not None and hides[0] in "$%:":
+                self._outer, self.links = parent._outer, parent.links
+            else:
+                self.links = parent.links + 1
+            self.depth = parent.depth + 1
+            if parent.in_fold:
+                self.in_fold = True
+            if caught is None:
+                self._caught = parent._caught
 
     # --- opening scopes
 
