@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from fluvial.air.machine.slices import SLICE_STEPS, Clock
+from fluvial.air.machine.slices import NO_CLOCK, SLICE_STEPS, Clock
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
@@ -43,6 +43,22 @@ async def test_a_short_run_is_done_at_once() -> None:
     processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
     done: list[str] = []
     assert await processor.finish(GREEDY, steps(1, done, "short")) == "short"
+
+
+async def test_each_slice_has_a_clock_that_goes_on() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    clocks: list[Clock] = []
+
+    def advance(_steps: int, clock: Clock) -> str | None:
+        clocks.append(clock)
+        return "done" if len(clocks) > 2 else None
+
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        assert await processor.finish(GREEDY, advance) == "done"
+        tasks.cancel_scope.cancel()
+    assert len(clocks) == 3
+    assert all(clock() > NO_CLOCK() for clock in clocks)
 
 
 async def test_many_long_runs_of_one_initiator_leave_another_one_every_second_turn() -> None:
