@@ -25,7 +25,7 @@ from fluvial.air.data.batch import Known
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.outcomes import Answered, CallOutcome, Failed
-from fluvial.air.machine.slices import Run
+from fluvial.air.machine.slices import SLICE_STEPS, Run
 from fluvial.air.syntax import Script, parse
 from fluvial.effectors import Call
 from fluvial.errors import FluvialError, ServiceError
@@ -147,7 +147,7 @@ class Measured:
             began = time.thread_time()
             if profiled:
                 self.profile.enable()
-            effects = run.advance()
+            effects = run.advance(SLICE_STEPS, time.perf_counter)
             if profiled:
                 self.profile.disable()
             took_s = time.thread_time() - began

@@ -12,6 +12,7 @@ from fluvial.air.machine.findings import Observer, Wait
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.scopes import StreamKey
+from fluvial.air.machine.slices import Clock
 from fluvial.air.machine.values import Value
 from fluvial.air.syntax.tree import Script
 
@@ -59,7 +60,7 @@ class Reevaluator:
         self._taken: list[Fact] = []
         self._acts = False
 
-    def allow(self, steps: int) -> None:
+    def allow(self, steps: int, clock: Clock) -> None:
         """Slices are none of its business."""
 
     def dismantle(self) -> Iterable[None]:

@@ -30,6 +30,7 @@ from fluvial.air.data.weight import is_light
 from fluvial.air.machine.findings import Request
 from fluvial.air.machine.machine import Effects
 from fluvial.air.machine.outcomes import CallOutcome, coming_bytes, waiting_bytes
+from fluvial.air.machine.slices import Clock
 from fluvial.fairness import Payer
 from fluvial.particles.calling import make_call
 from fluvial.particles.containment import Contained
@@ -95,15 +96,15 @@ class Advance:
                 effects = await processor.in_line(initiator, advance, upstream=session.upstream)
             return effects
 
-    def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int], Effects | None]:
+    def _watched(self, run: SlicedInput[Effects, Effects], coming: int) -> Callable[[int, Clock], Effects | None]:
         """The slices of a run, each of which is looked at for the memory that it took."""
 
-        def advance(steps: int) -> Effects | None:
+        def advance(steps: int, clock: Clock) -> Effects | None:
             nonlocal coming
             if coming:
                 self._grown(self._session, run.held + coming)
                 coming = 0
-            effects = run.advance(steps)
+            effects = run.advance(steps, clock)
             if effects is None:
                 self._grown(self._session, run.held)
             return effects

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.air.machine.memory import MACHINE_BYTES
+from fluvial.air.machine.slices import Clock
 from fluvial.air.syntax import Script
 from fluvial.errors import FluvialError, Refused, RemoteProtocolError, StorageError
 from fluvial.fairness import Payer, Upstream
@@ -379,11 +380,11 @@ class Keeper:
 
     def _counted(
         self, particle: Particle, payer: Payer, run: SlicedInput[Any, ParticleSession], waiting: int
-    ) -> Callable[[int], ParticleSession | None]:
+    ) -> Callable[[int, Clock], ParticleSession | None]:
         """The slices of a run, each of which is looked at for the memory that it took, besides what waits to be decoded."""
 
-        def advance(steps: int) -> ParticleSession | None:
-            session = run.advance(steps)
+        def advance(steps: int, clock: Clock) -> ParticleSession | None:
+            session = run.advance(steps, clock)
             if session is None:
                 self._count(particle, payer, run.held + waiting)
             return session

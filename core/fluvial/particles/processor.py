@@ -20,11 +20,11 @@ from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from fluvial import waiting
-from fluvial.air.machine.slices import SLICE_STEPS
+from fluvial.air.machine.slices import SLICE_STEPS, Clock
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particles.turn_line import TurnLine, stopping
-from fluvial.virtual.threads import in_thread, work_clock
+from fluvial.virtual.threads import in_thread, slice_clock, work_clock
 
 ResultT = TypeVar("ResultT")
 
@@ -78,6 +78,7 @@ class Processor:
     def __init__(self, *, weight: Callable[[PeerId], int], metrics: CollectorRegistry) -> None:
         self._now_s = waiting.clock()
         self._worked_s = work_clock()
+        self._clock = slice_clock()
         self._sliced = TurnLine(weight)
         self._whole = TurnLine(weight)
         self._round = _Round(self._worked_s)
@@ -112,7 +113,7 @@ class Processor:
     async def finish(
         self,
         initiator: PeerId,
-        advance: Callable[[int], ResultT | None],
+        advance: Callable[[int, Clock], ResultT | None],
         *,
         upstream: Upstream | None = None,
     ) -> ResultT:
@@ -120,7 +121,7 @@ class Processor:
 
         Args:
             initiator: of the particle.
-            advance: does a slice of so many steps; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
+            advance: does a slice of so many steps, or of some milliseconds by the clock; returns None as long as more is left to do. Nothing else may be done with the machine until this returns.
             upstream: who brought the particle; the initiator if nobody is named.
 
         Raises:
@@ -131,7 +132,7 @@ class Processor:
         return await self.in_line(initiator, advance, upstream=upstream) if result is None else result
 
     def first_slice(
-        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, goes_on: bool = False
+        self, initiator: PeerId, advance: Callable[[int, Clock], ResultT | None], *, goes_on: bool = False
     ) -> ResultT | None:
         """The first part of :meth:`finish`: the result, if a slice is done at once and is all of it; else None, and :meth:`in_line` goes on.
 
@@ -144,13 +145,15 @@ class Processor:
         if not (goes_on or not line.waiting(initiator)) or not self._round.has_time():
             return None
         # With others in line only what is short is done before them: else whoever comes under many names is always first.
-        return self._round.do(partial(advance, SHORT_STEPS if line else SLICE_STEPS))
+        return self._round.do(partial(advance, SHORT_STEPS if line else SLICE_STEPS, self._clock))
 
     async def in_line(
-        self, initiator: PeerId, advance: Callable[[int], ResultT | None], *, upstream: Upstream | None = None
+        self, initiator: PeerId, advance: Callable[[int, Clock], ResultT | None], *, upstream: Upstream | None = None
     ) -> ResultT:
         """The second part of :meth:`finish`, or all of it, where already the first slice takes long."""
-        return await self._sliced.work(initiator, upstream or Upstream(initiator), partial(advance, SLICE_STEPS))
+        return await self._sliced.work(
+            initiator, upstream or Upstream(initiator), partial(advance, SLICE_STEPS, self._clock)
+        )
 
     async def off_loop(
         self, initiator: PeerId, work: Callable[[], ResultT], *, upstream: Upstream | None = None

@@ -484,8 +484,11 @@ class ParticleSession:
 
 def _environment(particle: Particle) -> dict[str, Any]:
     """What a machine must know of the particle besides its script and key."""
-    header = particle.header
-    return {"initiator": particle.initiator, "timestamp_ms": header.timestamp_ms, "ttl_ms": header.ttl_ms}
+    return {
+        "initiator": particle.initiator,
+        "timestamp_ms": particle.header.timestamp_ms,
+        "ttl_ms": particle.header.ttl_ms,
+    }
 
 
 def _header_bytes(particle: Particle) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from fluvial.air.machine.slices import SLICE_STEPS, UNSLICED, Run
+from fluvial.air.machine.slices import NO_CLOCK, SLICE_STEPS, UNSLICED, Clock, Run
 
 DoneT = TypeVar("DoneT")
 ResultT = TypeVar("ResultT")
@@ -36,9 +36,9 @@ class SlicedInput(Generic[DoneT, ResultT]):
         self._run = run
         self._ended = ended
 
-    def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
-        """Do a slice of so many steps; the result if that was the last one. Raises as the input does."""
-        done = self._run.advance(steps)
+    def advance(self, steps: int = SLICE_STEPS, clock: Clock = NO_CLOCK) -> ResultT | None:
+        """Do a slice of so many steps, or of some milliseconds by a clock; the result if that was the last one. Raises as the input does."""
+        done = self._run.advance(steps, clock)
         return None if done is None else self._ended(done)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from fluvial.air.machine.slices import SLICE_STEPS
+from fluvial.air.machine.slices import NO_CLOCK, SLICE_STEPS, Clock
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
@@ -23,17 +23,17 @@ from tests.support.nodes import Work, chain, id_of, peer, until
 GREEDY, MODEST = id_of("greedy"), id_of("modest")
 
 
-def steps(count: int, done: list[str], name: str) -> Callable[[int], str | None]:
+def steps(count: int, done: list[str], name: str) -> Callable[[int, Clock], str | None]:
     """Work of so many slices, which notes each of them."""
 
-    def advance(_: int) -> str | None:
+    def advance(_steps: int, _clock: Clock) -> str | None:
         done.append(name)
         return name if done.count(name) == count else None
 
     return advance
 
 
-async def until_the_end(processor: Processor, work: Callable[[int], str | None]) -> None:
+async def until_the_end(processor: Processor, work: Callable[[int, Clock], str | None]) -> None:
     """A run of the greedy one's that the end of the test interrupts."""
     with suppress(Refused):
         await processor.finish(GREEDY, work)
@@ -43,6 +43,22 @@ async def test_a_short_run_is_done_at_once() -> None:
     processor = Processor(weight=equal, metrics=CollectorRegistry())  # its tasks do not run
     done: list[str] = []
     assert await processor.finish(GREEDY, steps(1, done, "short")) == "short"
+
+
+async def test_each_slice_has_a_clock_that_goes_on() -> None:
+    processor = Processor(weight=equal, metrics=CollectorRegistry())
+    clocks: list[Clock] = []
+
+    def advance(_steps: int, clock: Clock) -> str | None:
+        clocks.append(clock)
+        return "done" if len(clocks) > 2 else None
+
+    async with anyio.create_task_group() as tasks:
+        processor.start(tasks)
+        assert await processor.finish(GREEDY, advance) == "done"
+        tasks.cancel_scope.cancel()
+    assert len(clocks) == 3
+    assert all(clock() > NO_CLOCK() for clock in clocks)
 
 
 async def test_many_long_runs_of_one_initiator_leave_another_one_every_second_turn() -> None:
@@ -62,7 +78,7 @@ async def test_who_comes_under_many_names_is_not_first_with_each_of_them() -> No
     """While somebody is in line, a newcomer has only a short slice before them."""
     asked: list[int] = []
 
-    def long(steps: int) -> str | None:
+    def long(steps: int, _clock: Clock) -> str | None:
         asked.append(steps)
         return "done" if sum(asked) > 10 * SLICE_STEPS else None
 
@@ -83,7 +99,7 @@ def test_a_run_does_not_wait_for_hundreds_of_initiators_between_two_slices() -> 
         done: list[str] = []
         processor = Processor(weight=equal, metrics=CollectorRegistry())
 
-        async def of(initiator: PeerId, work: Callable[[int], str | None]) -> None:
+        async def of(initiator: PeerId, work: Callable[[int, Clock], str | None]) -> None:
             with suppress(Refused):
                 await processor.finish(initiator, work)
 
@@ -107,8 +123,8 @@ async def test_short_runs_of_many_names_that_come_one_way_leave_others_every_sec
     done: list[str] = []
     processor = Processor(weight=equal, metrics=CollectorRegistry())
 
-    def work(name: str) -> Callable[[int], str]:
-        def advance(_: int) -> str:
+    def work(name: str) -> Callable[[int, Clock], str]:
+        def advance(_steps: int, _clock: Clock) -> str:
             time.sleep(TURN_S / 4)
             done.append(name)
             return name
@@ -141,7 +157,7 @@ async def test_what_is_done_at_once_takes_a_part_of_a_round() -> None:
         weight=equal, metrics=CollectorRegistry()
     )  # its tasks do not run: nobody comes out of the line
 
-    def work(_: int) -> bool:
+    def work(_steps: int, _clock: Clock) -> bool:
         until = time.thread_time() + LIGHT_S / 4
         while time.thread_time() < until:
             pass
@@ -198,7 +214,7 @@ async def test_short_runs_in_line_share_a_turn() -> None:
 async def test_what_is_given_up_has_no_further_turn_and_an_error_is_told_to_who_waits() -> None:
     done: list[str] = []
 
-    def fail(_: int) -> None:
+    def fail(_steps: int, _clock: Clock) -> None:
         done.append("failing")
         if len(done) > 3:
             raise ZeroDivisionError
@@ -224,7 +240,7 @@ async def test_what_waits_when_the_peer_stops_is_refused() -> None:
 
     async def run() -> None:
         try:
-            await processor.finish(GREEDY, lambda _: None)
+            await processor.finish(GREEDY, lambda _steps, _clock: None)
         except Refused as error:
             refused.append(error.reason)
 
@@ -330,7 +346,7 @@ async def test_runs_that_follow_take_no_more_than_a_part_of_a_round_either() -> 
                 if processor.first_slice(GREEDY, work, goes_on=True) is None:
                     await processor.in_line(GREEDY, work)
 
-    def work(_: int) -> str:
+    def work(_steps: int, _clock: Clock) -> str:
         until = time.thread_time() + LIGHT_S / 4
         while time.thread_time() < until:
             pass

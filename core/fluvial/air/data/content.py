@@ -200,7 +200,8 @@ def node_id(size: int, root: bytes, *, of_object: bool) -> ContentId:
 def is_large(value: Json) -> bool:
     """Whether a value is longer than a leaf: only then is there something to gain from leaving it out."""
     if isinstance(value, str):
-        return len(value) * 4 > LEAF_BYTES_MAX and len(encode(value)) > LEAF_BYTES_MAX
+        size = len(value)
+        return size > LEAF_BYTES_MAX or (size * 4 > LEAF_BYTES_MAX and len(encode(value)) > LEAF_BYTES_MAX)
     return isinstance(value, (list, dict)) and (is_surely_large(value) or len(encode(value)) > LEAF_BYTES_MAX)
 
 

@@ -192,10 +192,18 @@ class CanonActivation(FactActivation):
 
 @dataclass(slots=True, eq=False)
 class CallActivation(FactActivation):
-    """``call``: its arguments, once all are known; ``asked``: whether the service of this peer was asked; ``work``: how these are being named, in slices."""
+    """``call``.
+
+    Attributes:
+        arguments: its arguments, once all are known.
+        read: the first of them, while they are being read in slices.
+        asked: whether the service of this peer was asked.
+        work: how the arguments are being named, in slices.
+    """
 
     node: tree.CallInstruction
     arguments: tuple[Value, ...] | None = None
+    read: list[Value] | None = None
     asked: bool = False
     work: Iterator[None] | None = None
 

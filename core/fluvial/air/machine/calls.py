@@ -12,6 +12,7 @@ Deviation: whoever learns the last argument sends once more. In the reference no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fluvial.air.data.facts import CallFailure, CanonFact, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
@@ -19,10 +20,14 @@ from fluvial.air.machine.activations import KEEP, OPEN, CallActivation, FactActi
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.findings import Observer, Request, Visit
 from fluvial.air.machine.knowledge import InstanceFacts
+from fluvial.air.machine.operands import LINKS_PER_STEP, SHALLOW
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.machine.values import Composite, Value
 from fluvial.air.syntax import tree
+
+FEW: Final = 8
+"""Arguments that are read without looking whether the slice is over."""
 
 
 def perform_call(runtime: Runtime, call: CallActivation) -> None:
@@ -42,10 +47,16 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
         _pass(runtime, call, triplet)
         return
     missing: NameNotSet | None = None
-    if call.arguments is None or (not call.asked and runtime.plan.reads_errors and _is_volatile(call.arguments)):
+    if (
+        call.arguments is None
+        or call.read is not None
+        or (not call.asked and runtime.plan.reads_errors and _is_volatile(call.arguments))
+    ):
         # Until the service is asked, what an error register holds may still change.
         try:
-            call.arguments = _arguments(runtime, call)
+            if (read := _arguments(runtime, call)) is None:
+                return
+            call.arguments = read
         except NameNotSet as unset:
             missing = unset
         except Catchable as error:
@@ -74,17 +85,37 @@ def perform_call(runtime: Runtime, call: CallActivation) -> None:
         raise missing
 
 
-def _arguments(runtime: Runtime, call: CallActivation) -> tuple[Value, ...]:
-    """The arguments of a call; raises as :meth:`Operands.value`."""
-    if not call.node.arguments:
+def _arguments(runtime: Runtime, call: CallActivation) -> tuple[Value, ...] | None:
+    """The arguments of a call; raises as :meth:`Operands.value`. None if the slice is over before: the call has another turn.
+
+    Each counts as work before it is read: there may be many before the one that has no value yet.
+    """
+    operands = call.node.arguments
+    if not operands:
         return ()
-    value, values, work = runtime.operands.value, [], 0
-    for operand in call.node.arguments:
+    spend, value = runtime.spend, runtime.operands.value
+    many = len(operands) > FEW or call.scope.depth > SHALLOW
+    if not many:
+        spend(len(operands))
+    read, call.read = call.read or [], None
+    for operand in operands[len(read) :] if read else operands:
+        if many:
+            spend(1)
         argument = value(operand, call)
-        values.append(argument)
-        work += len(argument.origins)
-    runtime.spend(work)
-    return tuple(values)
+        read.append(argument)
+        if (elements := len(argument.origins)) > 1:
+            spend(elements - 1)
+        if many and len(read) < len(operands) and _is_paused(runtime):
+            call.read = read
+            runtime.agenda.push(call)  # what stands after it waits, by its position
+            return None
+    return tuple(read)
+
+
+def _is_paused(runtime: Runtime) -> bool:
+    if runtime.operands.links >= LINKS_PER_STEP:
+        runtime.pay_links()
+    return runtime.paused
 
 
 def _is_volatile(arguments: tuple[Value, ...]) -> bool:
@@ -112,7 +143,7 @@ def _are_named(runtime: Runtime, call: CallActivation, arguments: tuple[Value, .
     call.work = None
     for _ in work:
         runtime.take_time(PAUSE_BYTES)
-        if runtime.charge(0):
+        if runtime.paused:
             call.work = work
             runtime.agenda.push(call)  # what stands after it waits, by its position
             return False

@@ -35,7 +35,7 @@ def perform_canon(runtime: Runtime, canon: CanonActivation) -> None:
     canon.work = None
     for _ in work:
         runtime.take_time(PAUSE_BYTES)
-        if runtime.charge(0):
+        if runtime.paused:
             canon.work = work
             runtime.agenda.push(canon)  # what stands after it waits, by its position
             return

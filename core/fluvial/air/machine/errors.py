@@ -14,6 +14,7 @@ import msgspec
 
 from fluvial.air.data.content import Json
 from fluvial.air.machine.provenance import Provenance
+from fluvial.air.machine.shown import TEXT_BYTES_MAX, TOO_LONG, json_text
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.printer import head
 
@@ -21,29 +22,12 @@ _SERVICE_FAILED: Final = re.compile(
     r"Local service error, ret_code is (-?\d{1,10}), error message is '(.*)'", re.DOTALL
 )
 
-_text = msgspec.json.Encoder(order="deterministic")
-
 NO_ERROR: Final[Json] = {"error_code": 0, "message": ""}
 """What ``:error:`` and ``%last_error%`` are before there was an error."""
 
 
-TEXT_BYTES_MAX: Final = 1_048_576
-"""Longest text of a value inside an error: texts of errors about errors double with every step."""
-
-SHOWN_BYTES: Final = 1_000
-"""How much of a longer text an error shows."""
-
-
-def json_text(value: Json) -> str:
-    """Compact JSON with sorted keys, numbers written as the reference writes them.
-
-    Deviation: of a text that is longer than an error may hold, the beginning and the length. The reference shows all of it.
-    """
-    text = _text.encode(value)
-    if len(text) > TEXT_BYTES_MAX:
-        return f"{text[:SHOWN_BYTES].decode(errors='ignore')}… ({len(text)} bytes)"
-    return text.decode()
-
+CHARACTERS_PER_STEP: Final = 128
+"""So many characters of an error's message are made in the time of a step."""
 
 LIMITS: Final = frozenset({20013, 20100, 20102})
 """Codes of errors that more facts never take back."""
@@ -71,12 +55,22 @@ class Catchable(AirError):
     Attributes:
         peer: of a call or canon its peer, else the one that runs; set with the failing instruction.
         origin: tetraplet of the call that failed; None for other instructions.
+        head: the text of the instruction, if it was made before.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
         self.peer = ""
+        self.head: str | None = None
         self.origin: Provenance | None = None
+
+    @property
+    def steps(self) -> int:
+        """Of how many steps its message has taken the time."""
+        size = len(self.message)
+        if TOO_LONG in self.message:
+            size += TEXT_BYTES_MAX
+        return size // CHARACTERS_PER_STEP
 
     def report(self, *, with_peer: bool) -> Json:
         """The object that says what failed: ``%last_error%`` has the peer always, ``:error:`` for calls and canons only."""
@@ -84,7 +78,7 @@ class Catchable(AirError):
         report: dict[str, Json] = {
             "error_code": self.code,
             "message": self.message,
-            "instruction": head(self.instruction),
+            "instruction": head(self.instruction) if self.head is None else self.head,
         }
         if with_peer or isinstance(self.instruction, (tree.CallInstruction, tree.Canon)):
             report["peer_id"] = self.peer

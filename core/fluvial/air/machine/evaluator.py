@@ -35,7 +35,7 @@ from fluvial.air.machine.liveness import LivenessAnalysis
 from fluvial.air.machine.memory import MemoryMeter, dismantle
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.runtime import Performer, Runtime
-from fluvial.air.machine.slices import Found
+from fluvial.air.machine.slices import NO_CLOCK, Clock, Found
 from fluvial.air.machine.throwing import perform_fail_literal, perform_fail_value
 from fluvial.air.syntax import tree
 
@@ -140,16 +140,16 @@ class Evaluator:
     @property
     def paused(self) -> bool:
         """Whether the slice is over."""
-        return self.runtime.charge(0)
+        return self.runtime.paused
 
     def take_findings(self) -> Findings:
         """The results of the last step, which are forgotten here: they are of no use to who waits."""
         found, self.runtime.findings = self.runtime.findings, TAKEN
         return found
 
-    def allow(self, steps: int) -> None:
+    def allow(self, steps: int, clock: Clock = NO_CLOCK) -> None:
         """As :meth:`Runtime.allow`."""
-        self.runtime.allow(steps)
+        self.runtime.allow(steps, clock)
 
     @property
     def error(self) -> Catchable | None:

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.partial import Absent, Level, Partial
-from fluvial.air.machine.errors import Catchable, bad_lambda, json_text, no_length, too_much
+from fluvial.air.machine.errors import Catchable, bad_lambda, no_length, too_much
 from fluvial.air.machine.positions import ANYTIME, Key
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
+from fluvial.air.machine.shown import json_text
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,

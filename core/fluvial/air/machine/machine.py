@@ -8,7 +8,7 @@ a peer that comes late has the same order of stream elements as the signer. Then
 canons and name next peers. The facts that it adds are this peer's own step.
 
 *Slices*: :meth:`Machine.merging`, :meth:`Machine.resolving` and :meth:`Machine.restoring` do the same as the methods without ``-ing``, in slices
-of a bounded number of steps (``slices``). The result does not depend on the slices.
+of a bounded number of steps, or some milliseconds (``slices``). The result does not depend on the slices.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
-from fluvial.air.machine.slices import Found, Run, Runner, Sliced, finished
+from fluvial.air.machine.slices import Clock, Found, Run, Runner, Sliced, finished
 from fluvial.air.machine.writers import checking_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
@@ -376,8 +376,8 @@ class Machine:
 
     # --- runs
 
-    def _allow(self, steps: int) -> None:
-        self._state.evaluator.allow(steps)
+    def _allow(self, steps: int, clock: Clock) -> None:
+        self._state.evaluator.allow(steps, clock)
 
     def _step(self, facts: Sequence[Fact], signer: str, *, act: bool) -> Iterator[None]:
         """A step of the evaluator, in slices."""

@@ -11,13 +11,14 @@ from typing import Final, cast, overload
 
 from msgspec.structs import astuple, replace
 
-from fluvial.air.data.content import Json
+from fluvial.air.data.content import JSON_DEPTH_MAX, Json
 from fluvial.air.machine import errors
-from fluvial.air.machine.errors import NO_ERROR, json_text
+from fluvial.air.machine.errors import NO_ERROR
 from fluvial.air.machine.lambdas import behind, part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.provenance import Provenance, Source
-from fluvial.air.machine.scopes import Viewpoint
+from fluvial.air.machine.scopes import Scope, Viewpoint
+from fluvial.air.machine.shown import json_text
 from fluvial.air.machine.values import (
     CanonMapValue,
     CanonStreamValue,
@@ -31,6 +32,13 @@ from fluvial.air.machine.values import (
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
 from fluvial.few import EMPTY
+
+LINKS_PER_STEP: Final = 100
+"""So many links of scopes are gone through in the time of a step."""
+BYTES_PER_STEP: Final = 1_024
+"""So many bytes of a value are compared, hashed or copied in the time of a step."""
+SHALLOW: Final = 20
+"""Around what stands in no more scopes than this nobody counts them."""
 
 _FIXED: Final = frozenset((tree.Literal, tree.InitPeerId))
 
@@ -89,9 +97,13 @@ class ArrayElements(Sequence[Value]):
 
 
 class Operands:
-    """Turns operands into values, at the position of the instruction that has them."""
+    """Turns operands into values, at the position of the instruction that has them.
 
-    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals")
+    Attributes:
+        links: the links of scopes that were gone through since this was last set to 0, where they were many, and what takes as long.
+    """
+
+    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals", "links")
 
     def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
@@ -99,6 +111,7 @@ class Operands:
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
         self._calls: dict[int, Provenance] = EMPTY
+        self.links = 0
 
     # --- values
 
@@ -109,9 +122,14 @@ class Operands:
             Waiting: a name has no value yet. Catchable: a lambda does not fit, or a name was cleared by ``new``.
         """
         scope, key = reader.scope, reader.key
+        if scope.depth > SHALLOW:
+            self.links += scope.depth
         if type(operand) is tree.Scalar:
             value = cast(Value, scope.lookup(operand.name, key))  # sigils keep the kinds of names apart
-            return value if operand.path is None else part_of(value, operand.path, scope, key)
+            if operand.path is None:
+                return value
+            self._count(operand.path, scope)
+            return part_of(value, operand.path, scope, key)
         if (known := self._literals.get(id(operand))) is not None:
             return known
         environment = self._environment
@@ -119,12 +137,15 @@ class Operands:
             case tree.Literal() | tree.InitPeerId() | tree.Timestamp() | tree.Ttl():
                 return self._literal(operand)
             case tree.CanonStream(name, path):
+                self._count(path, scope)
                 canon = self._canon_stream(name, reader)
                 return canon.whole if path is None else part_of_canon(canon, path, scope, environment.me, key)
             case tree.CanonMap(name, path):
+                self._count(path, scope)
                 pairs = self._canon_map(name, reader)
                 return pairs.whole if path is None else part_of_canon_map(pairs, path, scope, environment.me, key)
             case tree.Error(path):
+                self._count(path, scope)
                 caught = scope.caught
                 value = (
                     self._error_value(NO_ERROR, None)
@@ -133,8 +154,14 @@ class Operands:
                 )
                 return value if path is None else part_of_error(value, path, scope, key)
             case tree.LastError(path):
+                self._count(path, scope)
                 value = self._error_value(*self._last_error.at(key))
                 return value if path is None else part_of_error(value, path, scope, key)
+
+    def _count(self, path: tree.Lambda | None, scope: Scope) -> None:
+        """Count the links that are gone through for the names in a path."""
+        if type(path) is tree.Path:
+            self.links += min(len(path.accessors), JSON_DEPTH_MAX) * (1 + scope.links)
 
     def _literal(self, operand: tree.Literal | tree.InitPeerId | tree.Timestamp | tree.Ttl) -> Value:
         """What is the same wherever it is read; made once, but for arrays, which services might change."""
@@ -156,6 +183,9 @@ class Operands:
         return found
 
     def _error_value(self, error: Json, origin: Provenance | None) -> Value:
+        if isinstance(error, dict):
+            size = len(str(error["message"])) + len(str(error.get("instruction", "")))
+            self.links += size * LINKS_PER_STEP // BYTES_PER_STEP
         value = literal(error, self._environment.initiator, volatile=True)
         return value if origin is None else replace(value, origins=(origin,))
 

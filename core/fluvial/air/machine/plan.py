@@ -35,6 +35,12 @@ class Plan:
 
 
 @once_per_script
+def heads_of(_script: tree.Script) -> dict[int, str]:
+    """The texts of instructions as errors show them, by number; each is put there when it is first shown."""
+    return {}
+
+
+@once_per_script
 def plan_of(script: tree.Script) -> Plan:
     """The plan of a script; scripts are told apart by identity."""
     nodes = list(tree.walk(script.root))

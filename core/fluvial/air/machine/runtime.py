@@ -3,7 +3,7 @@
 *Completeness* steers the flow. An activation is open while something in it is still to come; ``seq`` goes on when its part is complete,
 ``par`` is complete when one branch is. An instruction that needs a name without a value, or a fact that is not there, waits.
 
-*Slices*: :meth:`Runtime.run` ends when a budget of steps is used up, and goes on when it is called again. What was to begin then gets a turn
+*Slices*: :meth:`Runtime.run` ends when a budget of steps or of time is used up, and goes on when it is called again. What was to begin then gets a turn
 later, by the same rule by which it waits for something that stands before it; so slices change nothing in what happens, nor in its order.
 
 *Waking*: whatever arrives puts the activations that wait for it on the agenda: a fact the call or canon with its instance, a value those
@@ -30,20 +30,20 @@ from fluvial.air.machine.activations import (
     XorActivation,
 )
 from fluvial.air.machine.agenda import Agenda
-from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet, Uncatchable
+from fluvial.air.machine.errors import CHARACTERS_PER_STEP, Catchable, NameCleared, NameNotSet, Uncatchable
 from fluvial.air.machine.findings import TAKEN, Findings, Observer
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.last_error import LastErrorRegister
-from fluvial.air.machine.operands import Environment, Operands
-from fluvial.air.machine.plan import plan_of
+from fluvial.air.machine.operands import BYTES_PER_STEP, LINKS_PER_STEP, Environment, Operands
+from fluvial.air.machine.plan import heads_of, plan_of
 from fluvial.air.machine.positions import OUTSIDE, FramePosition, Key
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
-from fluvial.air.machine.slices import SLICE_STEPS
+from fluvial.air.machine.slices import NO_CLOCK, SLICE_S, SLICE_STEPS, Clock
 from fluvial.air.machine.streams import LocalStream
 from fluvial.air.machine.values import Value
 from fluvial.air.machine.waiters import Waiters
-from fluvial.air.syntax import tree
+from fluvial.air.syntax import head, tree
 from fluvial.few import EMPTY
 
 WORK_MAX: Final = 1_000_000
@@ -57,10 +57,6 @@ Each takes up to five Python calls, so that together they stay within Python's d
 
 STEP_BYTES: Final = 640
 """Memory that a step takes at most, as far as it is known; measured."""
-BYTES_PER_STEP: Final = 1_024
-"""So many bytes of a value are compared, hashed or copied in the time of a step."""
-LONG_TEXT: Final = 1_024
-"""So many characters of an error's message count as a step of the slice."""
 
 Performer: TypeAlias = Callable[["Runtime", Any], None]
 """Gives an activation of one kind its turn. Raises NameNotSet, Catchable or Uncatchable as the instruction does."""
@@ -89,11 +85,14 @@ class Runtime:
     """
 
     __slots__ = (
+        "_began",
+        "_clock",
         "_nested",
         "_performers",
         "_stop",
         "_turns",
         "_unsettled",
+        "_until",
         "_work",
         "acting",
         "agenda",
@@ -146,7 +145,8 @@ class Runtime:
         self._performers: Final = performers
         self._turns: Final = self.agenda.turns
         self._work = 0
-        self._stop = 0
+        self._began = self._stop = 0
+        self._clock, self._until = NO_CLOCK, SLICE_S
         self._nested = 0
         self._unsettled: Activation | None = None
 
@@ -180,16 +180,29 @@ class Runtime:
                 if (activation := waiting.get(known)) is not None:
                     self.agenda.push(activation)
 
-    def allow(self, steps: int) -> None:
-        """Begin a slice of so many steps: activations that begin or have a turn, arguments, elements, facts."""
+    def allow(self, steps: int, clock: Clock = NO_CLOCK) -> None:
+        """Begin a slice of so many steps: activations that begin or have a turn, arguments, elements, facts; of :data:`SLICE_S` at most."""
+        self._began = self._work
         stop = self._work + steps
         self._stop = stop if stop < WORK_MAX else WORK_MAX
+        self._clock = clock
+        self._until = clock() + SLICE_S
+
+    @property
+    def paused(self) -> bool:
+        """Whether the slice is over."""
+        return self._work >= self._stop or self._clock() >= self._until
 
     def charge(self, steps: int) -> bool:
         """Count steps of the slice that are no work of the particle; whether the slice is over."""
         self._stop -= steps
         self.grown += steps * STEP_BYTES
-        return self._work >= self._stop
+        return self._work >= self._stop or self._clock() >= self._until
+
+    def spend_time(self, steps: int) -> None:
+        """Count work that takes no memory; raises as :meth:`spend`."""
+        self.grown -= steps * STEP_BYTES
+        self.spend(steps)
 
     def take_time(self, size: int) -> None:
         """A value of so many bytes was gone through: it counts as steps of the slice, for the time that it took."""
@@ -207,9 +220,11 @@ class Runtime:
         if (unsettled := self._unsettled) is not None:
             self._unsettled = None
             self._settle(unsettled)
+        elif self._turns:
+            self._settle(self.agenda.pop())
         pop = self.agenda.pop
         while self._turns:
-            if self._work >= self._stop:
+            if self._work >= self._stop or self._clock() >= self._until:
                 return False
             self._settle(pop())
         return self._unsettled is None
@@ -234,6 +249,8 @@ class Runtime:
 
     def _advance(self, activation: Activation) -> None:
         try:
+            if self.operands.links >= LINKS_PER_STEP:
+                self.pay_links()
             self._performers[type(activation.node)](self, activation)
             if self.waiters.missing:
                 self.waiters.misses_nothing(activation)
@@ -265,7 +282,9 @@ class Runtime:
         key = (*(place.before if number <= place.next_number else place.after), number)
         turns = self._turns
         waits = turns and turns[0][0] < key
-        if waits or self._work >= self._stop or self._nested >= NESTED_STARTS_MAX:
+        # Whatever the clock says, one instruction begins in each slice: else the flow would stand still.
+        over = self._work >= self._stop or (self._clock() >= self._until and self._work > self._began)
+        if waits or over or self._nested >= NESTED_STARTS_MAX:
             if self._work >= WORK_MAX and not waits:
                 raise errors.too_much("executed instructions", WORK_MAX)
             self.agenda.push_later(parent, key)
@@ -283,6 +302,11 @@ class Runtime:
         if self._work > WORK_MAX:
             raise errors.too_much("executed instructions", WORK_MAX)
 
+    def pay_links(self) -> None:
+        """Count as work what operands have taken, which is looked up without a step for each link of their scopes; raises as :meth:`spend`."""
+        links, self.operands.links = self.operands.links, 0
+        self.spend_time(links // LINKS_PER_STEP)
+
     def fail(
         self, activation: Activation, error: Catchable, flag: Completeness = KEEP, call: Provenance | None = None
     ) -> None:
@@ -298,14 +322,25 @@ class Runtime:
             error.instruction = activation.node
             error.__traceback__ = None  # it would keep everything alive that stood on the stack
             error.peer = self.me if call is None else call.peer
-            if (size := len(error.message)) > LONG_TEXT:
-                self.charge(size // LONG_TEXT)
+            if steps := error.steps:
+                self.grown += len(error.message)
+                self.spend_time(steps)
             error.origin = call
+            if self.plan.reads_errors:
+                error.head = self.head(activation.node)
             if self.plan.reads_last_error and error.code not in (10001, 10002):
                 self.last_error.set(activation.key, error.report(with_peer=True), call)
             if type(error) is NameCleared:
                 self.waiters.await_cleared(activation, error.name)
         activation.fail(error, flag)
+
+    def head(self, node: tree.Instruction) -> str:
+        """The text of an instruction, as errors show it; made once for each."""
+        heads = heads_of(self.script)
+        if (found := heads.get(node.number)) is None:
+            found = heads[node.number] = head(node)
+            self.take_time(len(found) * BYTES_PER_STEP // CHARACTERS_PER_STEP)
+        return found
 
     # --- names and streams
 

@@ -106,9 +106,23 @@ class Scope:
 
     Attributes:
         in_fold: whether it is an iteration of a fold, or inside of one.
+        depth: how many links there are around it.
+        links: how many of them can hold values.
     """
 
-    __slots__ = ("_bound", "_caught", "_claims", "_iteration", "_only", "_parent", "_stream", "in_fold")
+    __slots__ = (
+        "_bound",
+        "_caught",
+        "_claims",
+        "_iteration",
+        "_only",
+        "_outer",
+        "_parent",
+        "_stream",
+        "depth",
+        "in_fold",
+        "links",
+    )
 
     def __init__(
         self,
@@ -118,14 +132,27 @@ class Scope:
         stream: Instance | None = None,
         caught: Catchable | None = None,
     ) -> None:
-        self._parent: Final = parent
+        self._parent: Final[Scope | None] = parent
         self._bound: Final[dict[str, Bound | _History]] = {}
-        self.in_fold: Final[bool] = iteration is not None or (parent is not None and parent.in_fold)
         self._iteration: Final = iteration
-        self._only: Final = only
+        self._only: Final[str | None] = only
         self._stream: Final = stream
-        self._caught: Final = caught
         self._claims: dict[str, tuple[Key, Key | None]] | None = None
+        # The next link that can hold values: a ``new`` of a stream and a handler hold none.
+        self._outer: Scope | None = parent
+        self._caught = caught
+        self.in_fold = iteration is not None
+        self.depth = self.links = 0
+        if parent is not None:
+            if (hides := parent._only) is not None and hides[0] in "$%:":
+                self._outer, self.links = parent._outer, parent.links
+            else:
+                self.links = parent.links + 1
+            self.depth = parent.depth + 1
+            if parent.in_fold:
+                self.in_fold = True
+            if caught is None:
+                self._caught = parent._caught
 
     # --- opening scopes
 
@@ -161,7 +188,7 @@ class Scope:
                 raise NameCleared(name)
             if scope._iteration is not None and scope._iteration.iterator == name:
                 return scope._iteration.value
-            scope = scope._parent
+            scope = scope._outer
         raise NameNotSet(name)
 
     def meanings(self, name: str) -> Iterator[Bound]:
@@ -179,7 +206,7 @@ class Scope:
             if scope._iteration is not None and scope._iteration.iterator == name:
                 yield scope._iteration.value
                 return
-            scope = scope._parent
+            scope = scope._outer
 
     def scalar(self, name: str, key: Key = ANYTIME) -> Value:
         """The value of a scalar or iterator; raises as :meth:`lookup`."""
@@ -199,7 +226,7 @@ class Scope:
         while scope is not None:
             if scope._iteration is not None and scope._iteration.iterator == iterator:
                 return scope._iteration
-            scope = scope._parent
+            scope = scope._outer
         return None
 
     def is_iterator(self, name: str, key: Key = ANYTIME) -> bool:
@@ -213,7 +240,7 @@ class Scope:
                 return False
             if scope._iteration is not None and scope._iteration.iterator == name:
                 return True
-            scope = scope._parent
+            scope = scope._outer
         return False
 
     def stream(self, name: str) -> StreamKey:
@@ -228,12 +255,7 @@ class Scope:
     @property
     def caught(self) -> Catchable | None:
         """The error that the innermost handler around has caught."""
-        scope: Scope | None = self
-        while scope is not None:
-            if scope._caught is not None:
-                return scope._caught
-            scope = scope._parent
-        return None
+        return self._caught
 
     @property
     def held(self) -> int:
@@ -307,13 +329,13 @@ class Scope:
             elif scope._only == name and scope._stream is not None:
                 yield scope
                 return
-            scope = scope._parent
+            scope = scope._outer
 
     def _holder(self, name: str) -> Scope:
         """The scope in which a value set here is kept: the ``new`` of the name, the iteration, or the outermost."""
         scope = self
-        while scope._parent is not None and scope._iteration is None and scope._only != name:
-            scope = scope._parent
+        while scope._outer is not None and scope._iteration is None and scope._only != name:
+            scope = scope._outer
         return scope
 
 

@@ -1,4 +1,4 @@
-"""Work in slices: a machine hands control back after a bounded number of steps, and goes on when it is asked to.
+"""Work in slices: a machine hands control back after a bounded number of steps, or some milliseconds, and goes on when it is asked to.
 
 What can take long is written as a generator (:data:`Sliced`). It yields None whenever a slice is over, and its result at last. So what is
 done, and in which order, does not depend on where slices end.
@@ -23,6 +23,14 @@ SLICE_STEPS: Final = 1_000
 UNSLICED: Final = 1_000_000_000
 """More steps than any run has."""
 
+SLICE_S: Final = 0.004
+"""After so long, in seconds, a slice is over whatever its steps, if its host has a clock: some steps take much longer than others."""
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds that pass; only a host has one."""
+
+NO_CLOCK: Final[Clock] = float
+"""Stands still: slices end by their steps only, always at the same ones."""
 
 BUSY: Final = "another run of this machine has not ended, or was given up"
 
@@ -41,12 +49,12 @@ class Runner:
     """Sees to it that a machine does one piece of work at a time.
 
     Args:
-        allow: begins a slice of so many steps.
+        allow: begins a slice of so many steps, by this clock.
     """
 
     __slots__ = ("allow", "busy")
 
-    def __init__(self, allow: Callable[[int], None]) -> None:
+    def __init__(self, allow: Callable[[int, Clock], None]) -> None:
         self.allow: Final = allow
         self.busy = False
 
@@ -58,11 +66,11 @@ class Runner:
         """
         if self.busy:
             raise RuntimeError(BUSY)
-        self.allow(UNSLICED)
+        self.allow(UNSLICED, NO_CLOCK)
         for result in work:
             if result is not None:
                 return result
-            self.allow(UNSLICED)
+            self.allow(UNSLICED, NO_CLOCK)
         raise AssertionError("work ends with its result")
 
 
@@ -88,11 +96,12 @@ class Run(Generic[ResultT]):
         self._runner: Final = runner
         self._work = work
 
-    def advance(self, steps: int = SLICE_STEPS) -> ResultT | None:
+    def advance(self, steps: int = SLICE_STEPS, clock: Clock = NO_CLOCK) -> ResultT | None:
         """Do a slice of the work.
 
         Args:
             steps: how many steps; at least 1. A step takes some microseconds.
+            clock: ends the slice after :data:`SLICE_S`, if that is before.
 
         Returns:
             The result, if the work has ended; None if more is left to do.
@@ -100,7 +109,7 @@ class Run(Generic[ResultT]):
         Raises:
             Exception: as the work does; it has ended then.
         """
-        self._runner.allow(steps)
+        self._runner.allow(steps, clock)
         try:
             result = next(self._work)
         except Exception:

@@ -9,7 +9,6 @@ from fluvial.air.machine.errors import NameNotSet
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.syntax import tree
-from fluvial.air.syntax.printer import head
 
 
 def perform_fail_literal(runtime: Runtime, fail: SimpleActivation) -> None:
@@ -19,7 +18,7 @@ def perform_fail_literal(runtime: Runtime, fail: SimpleActivation) -> None:
     error = {
         "error_code": node.error_code,
         "message": node.message,
-        "instruction": head(node),
+        "instruction": runtime.head(node),
         "peer_id": runtime.initiator,
     }
     _throw(runtime, fail, error, Provenance(runtime.initiator))

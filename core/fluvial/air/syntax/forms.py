@@ -11,7 +11,15 @@ from typing import TypeAlias, cast
 
 from fluvial.air.syntax import places
 from fluvial.air.syntax.builder import Builder, Frame
-from fluvial.air.syntax.errors import AirSyntaxError, FailWithZero, UnknownInstruction, WrongOperand, WrongShape, shown
+from fluvial.air.syntax.errors import (
+    AirSyntaxError,
+    FailWithZero,
+    TooLarge,
+    UnknownInstruction,
+    WrongOperand,
+    WrongShape,
+    shown,
+)
 from fluvial.air.syntax.reader import Group, Node, PlainCall, Quoted, Word
 from fluvial.air.syntax.tree import (
     Ap,
@@ -43,6 +51,9 @@ from fluvial.air.syntax.tree import (
 from fluvial.air.syntax.whitepaper import waiting_test
 from fluvial.air.syntax.words import INSTRUCTIONS
 from fluvial.suggestions import did_you_mean
+
+ARGUMENTS_MAX = 10_000
+"""Arguments of one call; far beyond what people or compilers write."""
 
 Form: TypeAlias = Callable[[Builder, Group, list[Node]], Instruction | None]
 
@@ -173,6 +184,9 @@ def _finished_call(
 ) -> Instruction:
     operands = builder.operands
     peer, service, function = triplet
+    if len(arguments) > ARGUMENTS_MAX:
+        hint = "hand over an array, or collect the values in a stream"
+        raise builder.error(TooLarge, f"a call has at most {ARGUMENTS_MAX:,} arguments", group, hint)
     values = tuple([operands.read(argument, places.ARGUMENT, streams=True) for argument in arguments])
     builder.fix_streams(group)
     peer = builder.last_peer = builder.peer(peer)

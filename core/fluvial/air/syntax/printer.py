@@ -131,6 +131,10 @@ def _name(instruction: Instruction) -> str:
 
 def _shown(operand: Printable) -> str:
     """An operand as AquaVM shows it: floats without a needless fraction, strings in quotes as they are."""
+    if type(operand) is Scalar and operand.path is None:  # the most, and of thousands of arguments each
+        return operand.name
+    if type(operand) is Literal and type(operand.value) is int:
+        return str(operand.value)
     match operand:
         case Literal(float() as number):
             return _decimal(number).removesuffix(".0")

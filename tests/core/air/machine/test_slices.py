@@ -22,7 +22,7 @@ from fluvial.air.machine import reads, runtime
 from fluvial.air.machine.errors import Uncatchable
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.outcomes import Answered, CallOutcome
-from fluvial.air.machine.slices import Run
+from fluvial.air.machine.slices import NO_CLOCK, SLICE_S, SLICE_STEPS, Clock, Run
 from fluvial.air.syntax import parse, tree
 from fluvial.identity import KeyPair
 from fluvial.particles import session
@@ -51,22 +51,24 @@ def scenarios() -> Iterator[Scenario]:
         yield random_scenario(RANDOM_SEED, number, runs=number % 2 == 1)
 
 
-def in_slices(run: Run[Effects], steps: int) -> Effects:
-    while (effects := run.advance(steps)) is None:
+def in_slices(run: Run[Effects], steps: int, clock: Clock = NO_CLOCK) -> Effects:
+    while (effects := run.advance(steps, clock)) is None:
         pass
     return effects
 
 
-def journal(scenario: Scenario, steps: int | None) -> str:
+def journal(scenario: Scenario, steps: int | None, clock: Clock = NO_CLOCK) -> str:
     """Plays a scenario; a digest of all that peers recorded, asked for and sent, in order."""
     digest = hashlib.sha256()
 
     class Journalled(Machine):
         def merge(self, known: Known) -> Effects:
-            return note(super().merge(known) if steps is None else in_slices(self.merging(known), steps))
+            return note(super().merge(known) if steps is None else in_slices(self.merging(known), steps, clock))
 
         def resolve(self, outcomes: Mapping[Instance, CallOutcome]) -> Effects:
-            return note(super().resolve(outcomes) if steps is None else in_slices(self.resolving(outcomes), steps))
+            return note(
+                super().resolve(outcomes) if steps is None else in_slices(self.resolving(outcomes), steps, clock)
+            )
 
         def seal(self, sign: Callable[[bytes], bytes], *, closing: bool = True) -> Record | None:
             record = super().seal(sign, closing=closing)
@@ -93,10 +95,11 @@ def journal(scenario: Scenario, steps: int | None) -> str:
     return digest.hexdigest()
 
 
-def journals(some: Sequence[Scenario], steps: int | None) -> dict[str, str]:
+def journals(some: Sequence[Scenario], steps: int | None, clock: Clock = NO_CLOCK) -> dict[str, str]:
     both = [msgspec.structs.replace(one, order=order) for one in some for order in ("fifo", Seeded(5))]
     return {
-        f"{one.name}, {'shuffled' if isinstance(one.order, Seeded) else 'fifo'}": journal(one, steps) for one in both
+        f"{one.name}, {'shuffled' if isinstance(one.order, Seeded) else 'fifo'}": journal(one, steps, clock)
+        for one in both
     }
 
 
@@ -104,6 +107,14 @@ def journals(some: Sequence[Scenario], steps: int | None) -> dict[str, str]:
 def test_slices_change_no_journal(steps: int) -> None:
     some = list(scenarios())
     assert journals(some, steps) == journals(some, None)
+
+
+@pytest.mark.parametrize("seconds", [SLICE_S, SLICE_S / 7])
+def test_slices_that_end_by_a_clock_change_no_journal(seconds: float) -> None:
+    """A clock that goes on whenever it is asked: with the faster one each slice is over as soon as it has begun."""
+    some = list(scenarios())[::3]
+    ticks = itertools.count()
+    assert journals(some, SLICE_STEPS, lambda: next(ticks) * seconds) == journals(some, None)
 
 
 def test_pauses_in_the_middle_of_a_canon_change_no_journal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 from fluvial.air.syntax import AirSyntaxError, Script, format_text, parse, parse_bytes, to_text
 from fluvial.air.syntax.builder import NESTING_MAX
+from fluvial.air.syntax.forms import ARGUMENTS_MAX
 from fluvial.air.syntax.reader import PARTS_MAX, SCRIPT_BYTES_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,3 +142,11 @@ def test_ten_thousand_lines_are_read_in_less_than_a_second() -> None:
         return time.process_time() - begin
 
     assert min(seconds() for _ in range(3)) < 1
+
+
+def test_a_call_may_not_have_too_many_arguments() -> None:
+    assert parse(f'(call "p" ("s" "f") [{"1 " * ARGUMENTS_MAX}])').size == 1
+    for service in ('("s" "f")', '(x.$.name "f")'):
+        with pytest.raises(AirSyntaxError, match="10,000 arguments") as caught:
+            parse(f'(seq (ap 1 x) (call "p" {service} [{"1 " * (ARGUMENTS_MAX + 1)}]))')
+        assert caught.value.code == "A011"
