@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from sys import getsizeof
 from typing import Final, NewType
 
 import msgspec
@@ -60,6 +61,12 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     script_hash: bytes
     reply_to: tuple[str, ...] = ()
     credentials: tuple[bytes, ...] = ()
+
+    @property
+    def listed_bytes(self) -> int:
+        """Memory of what only some headers have: addresses and credentials."""
+        listed = self.reply_to, self.credentials
+        return sum(getsizeof(items) + sum(map(getsizeof, items)) for items in listed if items)
 
 
 class Particle(msgspec.Struct, frozen=True, dict=True):

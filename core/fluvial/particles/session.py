@@ -99,7 +99,7 @@ class ParticleSession:
         self.phase = ParticlePhase.NEW
         self.failure: FlowFailed | None = None
         self.journal_bytes = 0
-        self._header_bytes = _header_bytes(particle)
+        self._header_bytes = particle.header.listed_bytes
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -489,12 +489,6 @@ def _environment(particle: Particle) -> dict[str, Any]:
         "timestamp_ms": particle.header.timestamp_ms,
         "ttl_ms": particle.header.ttl_ms,
     }
-
-
-def _header_bytes(particle: Particle) -> int:
-    """Memory of what only some headers have."""
-    listed = particle.header.reply_to, particle.header.credentials
-    return sum(getsizeof(items) + sum(map(getsizeof, items)) for items in listed if items)
 
 
 def _peer_id(name: str) -> PeerId | None:
