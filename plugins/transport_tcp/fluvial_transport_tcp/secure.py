@@ -230,10 +230,13 @@ class Session:
         self._secure = True
         if self._tls.version() != "TLSv1.3":
             raise HandshakeFailed("the other side does not speak TLS 1.3", outcome="tls")
-        if self._tls.selected_alpn_protocol() != self._credentials.protocol:
-            network = self._credentials.network
-            raise HandshakeFailed(f"the other side is not in the network {network!r}", outcome="network")
+        if self._dialled is None:
+            self._check_network("the other side")
         return True
+
+    def _check_network(self, who: PeerId | str) -> None:
+        if self._tls.selected_alpn_protocol() != self._credentials.protocol:
+            raise HandshakeFailed(f"{who} is not in the network {self._credentials.network!r}", outcome="network")
 
     def _count_handshake(self, record: memoryview) -> None:
         self._handshake_records += 1
@@ -252,6 +255,7 @@ class Session:
         peer = _certified_peer(der)
         if peer != dialled:
             raise HandshakeFailed(f"{peer} answers there, not {dialled}", outcome="wrong_peer", found=peer)
+        self._check_network(peer)
         self._tls.write(self._credentials.proof(peer, self._finished()))
         return peer
 
