@@ -41,8 +41,8 @@ class GuestLevel(Protocol):
     dead: bool
     fuel_used: int
 
-    async def start(self, seconds: float, *, may_write: bool = True) -> None:
-        """Make the instances; raises GuestError. Where ``may_write`` is false they can write no files, as far as the level can see to that."""
+    async def start(self, seconds: float) -> None:
+        """Make the instances; raises GuestError."""
         ...
 
     async def call(
@@ -51,10 +51,8 @@ class GuestLevel(Protocol):
         arguments: Sequence[Any],
         seconds: float,
         host: AskHost,
-        *,
-        may_write: bool = True,
     ) -> Any:
-        """The result of a call; raises GuestError. ``may_write`` as for :meth:`start`."""
+        """The result of a call; raises GuestError."""
         ...
 
     async def close(self) -> None:
@@ -82,7 +80,7 @@ class ThreadLevel(GuestLevel):
         self.dead = False
         self.fuel_used = 0
 
-    async def start(self, seconds: float, *, may_write: bool = True) -> None:
+    async def start(self, seconds: float) -> None:
         """As :meth:`GuestLevel.start`."""
         self._instances = await in_thread(partial(self._make, seconds))
 
@@ -101,8 +99,6 @@ class ThreadLevel(GuestLevel):
         arguments: Sequence[Any],
         seconds: float,
         host: AskHost,
-        *,
-        may_write: bool = True,
     ) -> Any:
         """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest asks the host or has ended, at most ``seconds``."""
         instances = self._instances
@@ -197,7 +193,7 @@ class ProcessLevel(GuestLevel):
         """Of the process; 0 if there is none."""
         return 0 if self._child is None else self._child.pid
 
-    async def start(self, seconds: float, *, may_write: bool = True) -> None:
+    async def start(self, seconds: float) -> None:
         """As :meth:`GuestLevel.start`."""
         plan = self._plan
         order = LoadOrder(
@@ -206,7 +202,6 @@ class ProcessLevel(GuestLevel):
             plan.limits,
             "" if plan.state is None else str(plan.state.absolute()),
             seconds,
-            may_write,
         )
         self._child = await ChildProcess.spawn("guest")
         try:
@@ -224,12 +219,10 @@ class ProcessLevel(GuestLevel):
         arguments: Sequence[Any],
         seconds: float,
         host: AskHost,
-        *,
-        may_write: bool = True,
     ) -> Any:
         """As :meth:`GuestLevel.call`."""
         assert self._child is not None, "it was not started"
-        order = CallOrder(function.interface, function.name, list(arguments), seconds, may_write)
+        order = CallOrder(function.interface, function.name, list(arguments), seconds)
         try:
             reply = await self._child.ask(order, timeout_s=seconds + GRACE_S, host=host)
         finally:

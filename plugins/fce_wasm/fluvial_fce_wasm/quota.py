@@ -3,8 +3,8 @@
 Where a call is made while the directory takes
 
 1. no more than its quota, it has failed if there is more afterwards; it is ended as soon as that is seen;
-2. more than that, its guest can write nothing, but it can read files, delete them and make them shorter; a call that makes more of it all the same, by
-   empty files and folders, has failed, too;
+2. more than that, it has failed if there is more than before, and what it has added is taken away again: files and folders that are new, and the ends of
+   files that are longer; what it has written over or deleted stays so;
 3. more than that, with files and folders alone and whatever is in them, it is refused: the owner of the peer must delete some.
 
 So calls in a row take no more than the quota, what one call can write between two looks, and :data:`SPARE_BYTES`.
@@ -13,7 +13,8 @@ So calls in a row take no more than the quota, what one call can write between t
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -47,32 +48,61 @@ class FolderUse(NamedTuple):
 
 def folder_use(folder: Path) -> FolderUse:
     """What is below a folder; links are not followed, and what goes away meanwhile does not count."""
-    total, count, pending = 0, 0, [str(folder)]
+    total = count = 0
+    for _, size in _below(folder):
+        total += max(size, FILE_BYTES)
+        count += 1
+    return FolderUse(total, count)
+
+
+def take_back(folder: Path, before: Mapping[str, int]) -> None:
+    """Take away what has come into a folder, of which nothing is used now.
+
+    Args:
+        folder: the folder.
+        before: the sizes of what was there, by path; of folders 0.
+    """
+    grown = [(path, size) for path, size in _below(folder) if size > before.get(path, -1)]
+    for path, _ in reversed(grown):  # what is in a folder comes after it
+        with suppress(OSError):
+            if path in before:
+                descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+                try:
+                    os.ftruncate(descriptor, before[path])
+                finally:
+                    os.close(descriptor)
+            elif Path(path).is_dir() and not Path(path).is_symlink():
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+
+
+def _below(folder: Path) -> Iterator[tuple[str, int]]:
+    """Files and folders below a folder, those in a folder after it, with their sizes; that of a folder is 0."""
+    pending = [str(folder)]
     while pending:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     try:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                            total += FILE_BYTES
-                        else:
-                            total += max(entry.stat(follow_symlinks=False).st_size, FILE_BYTES)
-                        count += 1
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        size = 0 if is_folder else entry.stat(follow_symlinks=False).st_size
                     except OSError:
                         continue
+                    if is_folder:
+                        pending.append(entry.path)
+                    yield entry.path, size
         except OSError:
             continue
-    return FolderUse(total, count)
 
 
-async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awaitable[T]]) -> T:
+async def within_quota(folder: Path, bytes_max: int, work: Callable[[], Awaitable[T]]) -> T:
     """Do what makes guests run, with an eye on their state directory.
 
     Args:
         folder: the state directory.
         bytes_max: its quota.
-        work: given whether the guest may write; raises GuestError, or another ServiceError if it cannot be done now.
+        work: raises GuestError, or another ServiceError if it cannot be done now.
 
     Raises:
         GuestError: of the kind ``quota`` as the module's docstring says; or that of ``work``.
@@ -86,6 +116,7 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
             f"{told}, in {before.entries:,} files and folders: the peer's owner must delete some in {where}",
         )
     is_full = before.size > bytes_max
+    there = dict(await in_thread(lambda: list(_below(folder)))) if is_full else {}
     most = max(bytes_max, before.size)
     values: list[T] = []
     failures: list[ServiceError] = []
@@ -100,17 +131,17 @@ async def within_quota(folder: Path, bytes_max: int, work: Callable[[bool], Awai
 
             group.start_soon(look)
             try:
-                values.append(await work(not is_full))
+                values.append(await work())
             except ServiceError as error:
                 failures.append(error)
             group.cancel_scope.cancel()
     after = await in_thread(partial(folder_use, folder))
-    full = f"{told}: nothing can be written until the service, or the peer's owner in {where}, has deleted files"
     if after.size > most or not (values or failures):
-        text = full if is_full else f"its state directory would take more than {bytes_max:,} bytes"
-        raise GuestError(FailureKind.QUOTA, text)
+        if not is_full:
+            raise GuestError(FailureKind.QUOTA, f"its state directory would take more than {bytes_max:,} bytes")
+        await in_thread(partial(take_back, folder, there))
+        full = f"{told}: nothing can be added until the service, or the peer's owner in {where}, has deleted files"
+        raise GuestError(FailureKind.QUOTA, full)
     for failure in failures:
-        if is_full and isinstance(failure, GuestError):
-            raise GuestError(failure.kind, f"{failure.reason}; {full}")
         raise failure
     return values[0]

@@ -148,23 +148,21 @@ class RunningService:
                 await self._drop()
             raise
 
-    async def _watched(self, work: Callable[[bool], Awaitable[T]]) -> T:
+    async def _watched(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what makes guests run, within the quota of the state directory if there is one."""
         plan = self.plan
-        return await (work(True) if plan.state is None else within_quota(plan.state, plan.limits.disk_bytes, work))
+        return await (work() if plan.state is None else within_quota(plan.state, plan.limits.disk_bytes, work))
 
-    async def _made(
-        self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost, may_write: bool
-    ) -> Any:
+    async def _made(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         level = self._level
         if level is None or level.dead:
-            level = await self._started(may_write)
+            level = await self._started()
         try:
-            return await level.call(function, arguments, seconds, host, may_write=may_write)
+            return await level.call(function, arguments, seconds, host)
         finally:
             self.fuel_used = level.fuel_used
 
-    async def _started(self, may_write: bool) -> GuestLevel:
+    async def _started(self) -> GuestLevel:
         if self._level is not None and not self._level.dead:
             return self._level
         await self._drop()
@@ -177,7 +175,7 @@ class RunningService:
         try:
             if plan.isolation == "process" and self._places is not None:
                 await self._places.take(self)
-            await level.start(plan.limits.call_s, may_write=may_write)
+            await level.start(plan.limits.call_s)
         except BaseException:
             self._give_place()
             raise

@@ -138,7 +138,7 @@ async def test_calls_in_a_row_take_no_more_than_the_quota_until_files_are_delete
     assert taken(service) == QUOTA + 4096
     assert "would take more than 262,144 bytes" in reasons[0]
     assert (
-        f"takes 266,240 bytes, of which it may have 262,144: nothing can be written until the service, or the peer's owner in {state.parent.parent.name}"
+        f"takes 266,240 bytes, of which it may have 262,144: nothing can be added until the service, or the peer's owner in {state.parent.parent.name}"
         in reasons[1]
     )
     (state / "a").unlink()
@@ -149,7 +149,7 @@ async def test_calls_in_a_row_take_no_more_than_the_quota_until_files_are_delete
 
 
 async def test_what_cannot_be_done_now_is_refused_as_it_is_also_within_a_quota(tmp_path: Path) -> None:
-    async def refuse(may_write: bool) -> None:
+    async def refuse() -> None:
         raise EffectorError(Status.BUSY, "no place for a process")
 
     for most in (QUOTA, -1):
@@ -186,7 +186,9 @@ DELETES = (
 """What makes the service that fills files one that deletes some, too: before which text comes what."""
 
 
-async def test_a_full_service_writes_nothing_and_can_delete(laboratory: Laboratory, tmp_path: Path) -> None:
+async def test_a_full_service_adds_nothing_and_can_write_over_and_delete(
+    laboratory: Laboratory, tmp_path: Path
+) -> None:
     text, path = (WAT / "fill.wat").read_text(), tmp_path / "deleting.wat"
     for before, new in DELETES:
         text = text.replace(before, f"{new} {before}")
@@ -195,10 +197,12 @@ async def test_a_full_service_writes_nothing_and_can_delete(laboratory: Laborato
     assert service.plan.state is not None
     for name in "ab":
         (service.plan.state / name).write_bytes(bytes(QUOTA))
-    assert await service.call("fill", [ord("a"), 2], seconds=5) == 0
-    with pytest.raises(GuestError, match="executed; its state directory takes 524,288 bytes") as error:
-        await service.call("delete", [ord("c")], seconds=5)
-    assert error.value.kind is FailureKind.TRAP
+    assert await service.call("fill", [ord("a"), 2], seconds=5) == 2
+    for name, blocks in (("a", QUOTA // 4096 + 1), ("c", 1), ("d", 0)):
+        with pytest.raises(GuestError, match="takes 524,288 bytes, of which it may have 262,144: nothing can be added"):
+            await service.call("fill", [ord(name), blocks], seconds=5)
+        assert taken(service) == 2 * QUOTA
+        assert {path.name for path in service.plan.state.iterdir()} == {"a", "b"}
     await service.call("delete", [ord("b")], seconds=5)
     assert await service.call("fill", [ord("a"), 2], seconds=5) == 2
     await service.close()
@@ -209,13 +213,12 @@ async def test_a_state_directory_of_countless_files_is_for_its_owner_to_tidy(
 ) -> None:
     monkeypatch.setattr("fluvial_fce_wasm.quota.SPARE_BYTES", 10 * FILE_BYTES)
     service = await laboratory.service([WAT / "fill.wat"], GuestLimits(disk_bytes=0), wasi=True, has_state=True)
-    refused = 0
-    for name in range(97, 97 + 20):  # each makes an empty file
-        with pytest.raises(GuestError) as error:
-            await service.call("fill", [name, 0], seconds=5)
-        assert error.value.kind is FailureKind.QUOTA
-        refused += "in 11 files and folders: the peer's owner must delete some in " in error.value.reason
-    assert refused == 9
+    assert service.plan.state is not None
+    for number in range(11):
+        (service.plan.state / f"empty {number}").touch()
+    with pytest.raises(GuestError, match="in 11 files and folders: the peer's owner must delete some in ") as error:
+        await service.call("fill", [ord("a"), 0], seconds=5)
+    assert error.value.kind is FailureKind.QUOTA
     await service.close()
 
 

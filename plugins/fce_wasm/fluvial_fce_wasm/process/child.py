@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from fluvial_fce_wasm.process.confine import allow_writing, confine, limit_use, own_streams
+from fluvial_fce_wasm.process.confine import confine, limit_use, own_streams
 
 COMPILER_ADDRESS_BYTES: Final = 4 * 2**30
 COMPILER_CPU_S: Final = 120
@@ -94,7 +94,6 @@ def _serve(pipe: _Pipe) -> None:
     state = Path(order.state) if order.state else None
     instances = LinkedInstances(engine, modules, order.plan, order.limits, state=state)
     facade = modules[-1].shape
-    allow_writing(order.may_write)
     try:
         instances.start(order.seconds)
     except GuestError as error:
@@ -103,7 +102,6 @@ def _serve(pipe: _Pipe) -> None:
     pipe.send(OrderDone())
     while True:
         call = pipe.receive()
-        allow_writing(call.may_write)
         try:
             function = function_of(facade, call.interface, call.name)
             value = instances.call(call.interface, call.name, function, call.arguments, call.seconds, ask)

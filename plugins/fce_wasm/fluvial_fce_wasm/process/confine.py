@@ -51,12 +51,6 @@ def limit_use(*, memory_bytes: int, file_bytes: int) -> None:
     _lower(resource.RLIMIT_FSIZE, file_bytes)
 
 
-def allow_writing(allowed: bool) -> None:
-    """Whether the process can write files, within the limit that each file has. Those that are there can be deleted and made shorter in any case."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if allowed else 0, hard))
-
-
 def own_streams() -> tuple[int, int]:
     """The pipes to the parent, moved away from where a guest's output would go."""
     receiving, sending = os.dup(0), os.dup(1)

@@ -43,24 +43,22 @@ class ModuleOrder(msgspec.Struct, frozen=True):
 
 
 class LoadOrder(msgspec.Struct, frozen=True, tag="load"):
-    """Make the instances of a service; ``may_write`` is false where they must write no files."""
+    """Make the instances of a service."""
 
     modules: tuple[ModuleOrder, ...]
     plan: LinkPlan
     limits: GuestLimits
     state: str
     seconds: float
-    may_write: bool
 
 
 class CallOrder(msgspec.Struct, frozen=True, tag="call"):
-    """Call a function of the facade; ``may_write`` as for a LoadOrder."""
+    """Call a function of the facade."""
 
     interface: str
     name: str
     arguments: list[Any]
     seconds: float
-    may_write: bool
 
 
 class HostAnswer(msgspec.Struct, frozen=True, tag="answer"):
