@@ -261,12 +261,8 @@ class GroupedFairQueue(Generic[ItemT]):
     def __len__(self) -> int:
         return len(self._senders)
 
-    def waiting(self, sender: PeerId) -> int:
-        """How many items of a sender are in line."""
-        return self._senders.waiting(sender)
-
-    def push(self, upstream: Upstream, owner: PeerId, item: ItemT, *, first: bool = False) -> None:
-        """Put an item behind those of its owner that came the same way, or ``first``, before them."""
+    def push(self, upstream: Upstream, owner: PeerId, item: ItemT) -> None:
+        """Put an item behind those of its owner that came the same way."""
         sender = upstream.sender
         if (branches := self._branches.get(sender)) is None:
             branches = self._branches[sender] = FairQueue(equal, quick=True)
@@ -274,7 +270,7 @@ class GroupedFairQueue(Generic[ItemT]):
             owners = self._owners[upstream] = FairQueue(self._weight)
         self._senders.push(sender, None)
         branches.push(upstream, None)
-        owners.push(owner, item, first=first)
+        owners.push(owner, item)
 
     def remove(self, upstream: Upstream, owner: PeerId, item: ItemT) -> bool:
         """Take an item out of line that is not wanted any more; False if it is not there."""
@@ -290,14 +286,6 @@ class GroupedFairQueue(Generic[ItemT]):
     def pop(self) -> ItemT:
         """Take the item whose turn it is. Raises IndexError if there is none."""
         sender, _ = self._senders.pop()
-        return self._pop_of(sender)
-
-    def pop_of(self, sender: PeerId) -> ItemT:
-        """Take the next item of a sender that is in line, out of turn: its turn after that comes later for it."""
-        self._senders.pop_of(sender)
-        return self._pop_of(sender)
-
-    def _pop_of(self, sender: PeerId) -> ItemT:
         upstream, _ = self._branches[sender].pop()
         _, item = self._owners[upstream].pop()
         self._tidy(upstream)

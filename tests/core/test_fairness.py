@@ -207,7 +207,7 @@ def test_a_branch_is_the_same_for_all_of_one_source_and_tells_nothing_to_who_lac
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(("push", "first", "pop", "pop of", "remove")),
+        st.sampled_from(("push", "pop", "remove")),
         st.integers(0, 2),
         st.integers(0, 1),
         st.integers(0, 2),
@@ -225,19 +225,13 @@ def test_what_is_grouped_comes_out_once_whatever_is_taken_out_of_line(steps: lis
         if step == "push":
             queue.push(way, name, number)
             there[number] = way, name
-        elif step == "first":
-            queue.push(way, name, number, first=True)
-            there[number] = way, name
         elif step == "pop" and there:
             del there[queue.pop()]
-        elif step == "pop of" and queue.waiting(way.sender):
-            assert there.pop(queue.pop_of(way.sender))[0].sender == way.sender
         elif step == "remove":
             item = next((one for one, (by, of) in there.items() if (by, of) == (way, name)), -1)
             assert queue.remove(way, name, item) is (item in there)
             there.pop(item, None)
         assert len(queue) == len(there)
-        assert queue.waiting(way.sender) == sum(by.sender == way.sender for by, _ in there.values())
     assert sorted(queue.pop() for _ in range(len(queue))) == sorted(there)
 
 

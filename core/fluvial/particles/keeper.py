@@ -207,9 +207,9 @@ class Keeper:
         """Until cancelled: have those go on that were stopped, a few at a time."""
         await self._suspended.run()
 
-    def come(self, peer: PeerId) -> None:
-        """A peer is connected: what it brought is among the next to go on."""
-        self._suspended.prefer(peer)
+    def come(self, initiator: PeerId) -> None:
+        """A peer is connected: its particles are among the next to go on."""
+        self._suspended.prefer(initiator)
 
     async def sweep(self) -> None:
         """Until cancelled: drop what has died or finished, send on what others should have sent.

@@ -1,10 +1,9 @@
 """The particles that are to go on when there is room: after a restart, after the store has failed, and when memory is short.
 
-They go on a few at a time, fairly by the way that they came and of each way by initiator, as long as memory is left for others; what connected peers
-have brought has every second turn. Where there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever fills
-the memory again and again would hold up all. So a peer answers at once after a restart, however many particles it has; one that is needed before its
-turn is restored then. As they were accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to
-wait.
+They go on a few at a time, fairly by initiator, as long as memory is left for others; initiators that are connected have every second turn. Where
+there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever fills the memory again and again would hold up
+all. So a peer answers at once after a restart, however many particles it has; one that is needed before its turn is restored then. As they were
+accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to wait.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import FluvialError, Refused, StorageError
-from fluvial.fairness import BRANCH_MAX, GroupedFairQueue, Payer, Upstream
+from fluvial.fairness import FairQueue, Payer
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MEMORY, MemoryBudget
@@ -66,7 +65,7 @@ class Suspended:
         self._is_connected = is_connected
         self._log = log
         self._budget = budget
-        self._line: GroupedFairQueue[ParticleKey] = GroupedFairQueue(budget.weight)
+        self._line: FairQueue[PeerId, ParticleKey] = FairQueue(budget.weight)
         self._lined: dict[ParticleKey, tuple[Payer, int]] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0
@@ -83,13 +82,12 @@ class Suspended:
         if key not in self._lined:
             self._lined[key] = payer, held
             self._budget.charge(_place(key), payer, MACHINE_BYTES)
-            self._enter(key, payer, first=first)
+            self._enter(key, payer.initiator, first=first)
 
-    def _enter(self, key: ParticleKey, payer: Payer, *, first: bool = False) -> None:
-        sender = payer.upstream.sender
-        self._line.push(_way(payer), payer.initiator, key, first=first)
-        if self._is_connected(sender):
-            self.prefer(sender)
+    def _enter(self, key: ParticleKey, initiator: PeerId, *, first: bool = False) -> None:
+        self._line.push(initiator, key, first=first)
+        if self._is_connected(initiator):
+            self.prefer(initiator)
         self._news.set()
 
     def put_all(self, keys: Mapping[ParticleKey, Payer]) -> None:
@@ -126,15 +124,15 @@ class Suspended:
 
     def _end_pause(self, initiator: PeerId) -> None:
         for key in self._paused.pop(initiator):
-            self._enter(key, self._lined[key][0])
+            self._enter(key, initiator)
 
-    def prefer(self, sender: PeerId) -> None:
-        """Give every second turn to what this peer brought, which has just connected, and others who are connected, as long as they have something in line.
+    def prefer(self, initiator: PeerId) -> None:
+        """Give every second turn to this initiator, which has just connected, and others who are connected, as long as they have something in line.
 
-        Names cost nothing, and of a turn among all who were ever connected there may be little left.
+        Names cost nothing, so of an initiator's turn among all there may be little left.
         """
-        if self._line.waiting(sender):
-            self._preferred[sender] = None
+        if self._line.waiting(initiator):
+            self._preferred[initiator] = None
 
     async def run(self) -> None:
         """Until cancelled: have them go on."""
@@ -170,22 +168,22 @@ class Suspended:
             elif (left_s := self._not_before_s - now_s()) > 0:
                 await anyio.sleep(left_s)
             else:
-                key = self._pop()
-                if (paused := self._paused.get(self._lined[key][0].initiator)) is not None:
+                initiator, key = self._pop()
+                if (paused := self._paused.get(initiator)) is not None:
                     paused.append(key)
                     continue
                 self._budget.release(_place(key))
                 return key, *self._lined.pop(key)
 
-    def _pop(self) -> ParticleKey:
+    def _pop(self) -> tuple[PeerId, ParticleKey]:
         self._odd = not self._odd
         while self._odd and self._preferred:
-            sender = next(iter(self._preferred))
-            del self._preferred[sender]
-            if self._line.waiting(sender):
-                key = self._line.pop_of(sender)
-                self.prefer(sender)
-                return key
+            initiator = next(iter(self._preferred))
+            del self._preferred[initiator]
+            if self._line.waiting(initiator):
+                key = self._line.pop_of(initiator)
+                self.prefer(initiator)
+                return initiator, key
         return self._line.pop()
 
     async def _try(
@@ -214,14 +212,6 @@ class Suspended:
                 self._log.warning("particle_not_resumed", key=key.hex(), error=error.message)
             return not again
         return True
-
-
-def _way(payer: Payer) -> Upstream:
-    """The way something came; what a peer has brought for others, without saying for whom, has turns apart from what is its own."""
-    upstream = payer.upstream
-    if upstream.branch or payer.initiator == upstream.sender:
-        return upstream
-    return Upstream(upstream.sender, BRANCH_MAX)
 
 
 def _place(key: ParticleKey) -> Hashable:

@@ -103,23 +103,6 @@ def test_who_is_stopped_for_want_of_memory_again_and_again_holds_up_nobody_else(
     run(main)
 
 
-async def test_hundreds_of_names_that_came_one_way_have_its_turns_together() -> None:
-    """So has who comes behind the same peer, but by another branch."""
-    gone_on: list[ParticleKey] = []
-    suspended = made(MemoryBudget(10**9, weight=equal, me=ME), gone_on.append)
-    relay = id_of("relay")
-    for number in range(300):
-        suspended.put(key_of(number), Payer(Upstream(relay, 1), id_of(f"name {number}")))
-    suspended.put(key_of(300), Payer(Upstream(relay, 2), FRIEND))
-    suspended.put(key_of(301), of(STRANGER))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(suspended.run)
-        await until(lambda: not len(suspended))
-        tasks.cancel_scope.cancel()
-    assert {key_of(300), key_of(301)} <= set(gone_on[:6])
-    assert len(gone_on) == 302
-
-
 @pytest.mark.parametrize("friend", [FRIEND, NEAR])
 async def test_initiators_that_are_connected_have_every_second_turn(friend: PeerId) -> None:
     """Whether they come when theirs is in line, or are there already."""
