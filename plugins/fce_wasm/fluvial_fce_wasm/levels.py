@@ -45,13 +45,7 @@ class GuestLevel(Protocol):
         """Make the instances; raises GuestError."""
         ...
 
-    async def call(
-        self,
-        function: PublicFunction,
-        arguments: Sequence[Any],
-        seconds: float,
-        host: AskHost,
-    ) -> Any:
+    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         """The result of a call; raises GuestError."""
         ...
 
@@ -93,13 +87,7 @@ class ThreadLevel(GuestLevel):
         instances.start(seconds)
         return instances
 
-    async def call(
-        self,
-        function: PublicFunction,
-        arguments: Sequence[Any],
-        seconds: float,
-        host: AskHost,
-    ) -> Any:
+    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         """As :meth:`GuestLevel.call`. Whoever is cancelled waits until the guest asks the host or has ended, at most ``seconds``."""
         instances = self._instances
         assert instances is not None, "it was not started"
@@ -213,13 +201,7 @@ class ProcessLevel(GuestLevel):
             await self.close()
             raise GuestError(FailureKind(reply.kind), reply.reason)
 
-    async def call(
-        self,
-        function: PublicFunction,
-        arguments: Sequence[Any],
-        seconds: float,
-        host: AskHost,
-    ) -> Any:
+    async def call(self, function: PublicFunction, arguments: Sequence[Any], seconds: float, host: AskHost) -> Any:
         """As :meth:`GuestLevel.call`."""
         assert self._child is not None, "it was not started"
         order = CallOrder(function.interface, function.name, list(arguments), seconds)
