@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.content_slices import sliced_content_id
-from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content, Fork, Leaf, Partial, Tree, leaves_in
 from fluvial.errors import RemoteProtocolError
 
@@ -20,10 +20,10 @@ def merged(one: Content, other: Content) -> Content:
     Raises:
         RemoteProtocolError: what they say is no value: who signed the id has made up a tree.
     """
-    return at_once(merging(one, other, SlicePace()))
+    return finished(merging(one, other, SlicePace()))
 
 
-def merging(one: Content, other: Content, pace: SlicePace) -> Sliced[Content]:
+def merging(one: Content, other: Content, pace: SlicePace) -> Found[Content]:
     """As :func:`merged`, in slices."""
     if not isinstance(one, Partial) or one is other:
         return one
@@ -40,7 +40,7 @@ def merging(one: Content, other: Content, pace: SlicePace) -> Sliced[Content]:
     return value
 
 
-def _whole(tree: Tree, like: Partial, pace: SlicePace) -> Sliced[Json | None]:
+def _whole(tree: Tree, like: Partial, pace: SlicePace) -> Found[Json | None]:
     """The value of which a tree shows all, None if it does not. Raises RemoteProtocolError if fields are not in order."""
     fields: dict[str, Content] = {}
     elements: list[Content] = []
@@ -69,7 +69,7 @@ def check_order(last: str | None, leaf: Leaf) -> None:
         raise RemoteProtocolError("the fields of a value are not in the order of their names")
 
 
-def _joining(one: Tree, other: Tree, pace: SlicePace) -> Sliced[Tree]:
+def _joining(one: Tree, other: Tree, pace: SlicePace) -> Found[Tree]:
     todo: list[tuple[Tree, Tree] | None] = [(one, other)]
     done: list[Tree] = []
     while todo:
@@ -95,10 +95,10 @@ def _joining(one: Tree, other: Tree, pace: SlicePace) -> Sliced[Tree]:
 
 def adds(content: Content, known: Content) -> bool:
     """Whether what is said of a value shows anything that is not known of it."""
-    return at_once(adding(content, known, SlicePace()))
+    return finished(adding(content, known, SlicePace()))
 
 
-def adding(content: Content, known: Content, pace: SlicePace) -> Sliced[bool]:
+def adding(content: Content, known: Content, pace: SlicePace) -> Found[bool]:
     """As :func:`adds`, in slices."""
     if not isinstance(known, Partial) or content is known:
         return False
@@ -125,10 +125,10 @@ def adding(content: Content, known: Content, pace: SlicePace) -> Sliced[bool]:
 
 def united(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> dict[ContentId, Content]:
     """All that is said of values in two places; raises as :func:`merged`."""
-    return at_once(uniting(one, other))
+    return finished(uniting(one, other))
 
 
-def uniting(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> Sliced[dict[ContentId, Content]]:
+def uniting(one: Mapping[ContentId, Content], other: Mapping[ContentId, Content]) -> Found[dict[ContentId, Content]]:
     """As :func:`united`, in slices."""
     both, pace = dict(one), SlicePace()
     for key, content in other.items():

@@ -14,7 +14,7 @@ from fluvial.air.data.batch import Signed
 from fluvial.air.data.content import ContentId, Json
 from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.facts import CallFailure, CanonFact, Result, Sent, Taken
-from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content, Partial, id_of
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, reading_proof, writing_proof
 from fluvial.encoding import decode, encode
@@ -59,10 +59,10 @@ SplitContents: TypeAlias = tuple[tuple[Json, ...], tuple[ArrayPart | ObjectPart,
 
 def split_contents(contents: Collection[Content]) -> SplitContents:
     """Values as records keep them."""
-    return at_once(splitting_contents(contents))
+    return finished(splitting_contents(contents))
 
 
-def splitting_contents(contents: Collection[Content]) -> Sliced[SplitContents]:
+def splitting_contents(contents: Collection[Content]) -> Found[SplitContents]:
     """As :func:`split_contents`, in slices."""
     whole: list[Json] = []
     parts: list[ArrayPart | ObjectPart] = []
@@ -77,7 +77,7 @@ def splitting_contents(contents: Collection[Content]) -> Sliced[SplitContents]:
     return tuple(whole), tuple(parts)
 
 
-def contents_of(record: Merged | Stepped) -> Sliced[dict[ContentId, Content]]:
+def contents_of(record: Merged | Stepped) -> Found[dict[ContentId, Content]]:
     """The values in a record, by id, in slices."""
     contents: dict[ContentId, Content] = {}
     pace = SlicePace()

@@ -9,11 +9,11 @@ NODES: Final = 1_000
 """Nodes of a tree, or values, of a slice: a few microseconds each."""
 
 ResultT = TypeVar("ResultT")
-Sliced: TypeAlias = Generator[None, None, ResultT]
+Found: TypeAlias = Generator[None, None, ResultT]
 """Yields at the end of each slice, and returns its result."""
 
 
-def at_once(work: Sliced[ResultT]) -> ResultT:
+def finished(work: Found[ResultT]) -> ResultT:
     """The result of work in slices, done at once."""
     while True:
         try:

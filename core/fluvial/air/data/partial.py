@@ -28,7 +28,7 @@ from fluvial.air.data.content import (
     merkle_root,
     node_id,
 )
-from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.encoding import encode
 
 Step: TypeAlias = str | int
@@ -150,7 +150,7 @@ class Mask(msgspec.Struct):
         if level is Level.WHOLE:
             mask.parts.clear()
 
-    def copying(self, pace: SlicePace) -> Sliced[Mask]:
+    def copying(self, pace: SlicePace) -> Found[Mask]:
         """One that grows by itself; in slices."""
         if pace.over():
             yield
@@ -182,10 +182,10 @@ def cut(content: Content, mask: Mask) -> Content:
 
 def covers(content: Content, mask: Mask) -> bool:
     """Whether all is known that a mask asks for."""
-    return at_once(covering(content, mask, SlicePace()))
+    return finished(covering(content, mask, SlicePace()))
 
 
-def covering(content: Content, mask: Mask, pace: SlicePace) -> Sliced[bool]:
+def covering(content: Content, mask: Mask, pace: SlicePace) -> Found[bool]:
     """As :func:`covers`, in slices."""
     if pace.over():
         yield

@@ -13,7 +13,7 @@ import msgspec
 from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId, checking_json, content_id, fork_hash, leaf_hash, node_id
 from fluvial.air.data.content_slices import sliced_content_id
 from fluvial.air.data.healing import check_order
-from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content, Fork, Leaf, Partial, Tree, id_of, split
 from fluvial.errors import RemoteProtocolError
 
@@ -63,10 +63,10 @@ Proof: TypeAlias = ArrayPart | ObjectPart
 
 def write_proof(partial: Partial) -> Proof:
     """What stands for a partial value that shows something."""
-    return at_once(writing_proof(partial, SlicePace()))
+    return finished(writing_proof(partial, SlicePace()))
 
 
-def writing_proof(partial: Partial, pace: SlicePace) -> Sliced[Proof]:
+def writing_proof(partial: Partial, pace: SlicePace) -> Found[Proof]:
     """As :func:`write_proof`, in slices."""
     assert partial.tree is not None, "a mere id needs no proof"
     nodes: list[Any] = []
@@ -86,7 +86,7 @@ def writing_proof(partial: Partial, pace: SlicePace) -> Sliced[Proof]:
     return ObjectPart(partial.size, tuple(nodes)) if partial.is_object else ArrayPart(partial.size, tuple(nodes))
 
 
-def _form(content: Content, pace: SlicePace) -> Sliced[Form]:
+def _form(content: Content, pace: SlicePace) -> Found[Form]:
     if not isinstance(content, Partial):
         return WholePart(content)
     if content.tree is not None:
@@ -101,10 +101,10 @@ def read_proof(proof: Proof) -> Partial:
     Raises:
         RemoteProtocolError: it is malformed, or not written in the one way it can be, or nested deeper than values may be.
     """
-    return at_once(reading_proof(proof, SlicePace()))
+    return finished(reading_proof(proof, SlicePace()))
 
 
-def reading_proof(proof: Proof, pace: SlicePace, around: int = 0) -> Sliced[Partial]:
+def reading_proof(proof: Proof, pace: SlicePace, around: int = 0) -> Found[Partial]:
     """As :func:`read_proof`, in slices.
 
     Args:
@@ -174,7 +174,7 @@ def _joined(left: tuple[Tree, bytes], right: tuple[Tree, bytes]) -> tuple[Tree, 
     return Fork(left[0], right[0]), fork_hash(left[1], right[1])
 
 
-def _leaf(node: FieldPart | Form, pace: SlicePace, around: int) -> Sliced[tuple[Leaf, bytes]]:
+def _leaf(node: FieldPart | Form, pace: SlicePace, around: int) -> Found[tuple[Leaf, bytes]]:
     key, form = (node.name, node.value) if isinstance(node, FieldPart) else (None, node)
     value: Content
     match form:

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from fluvial.air.data.facts import Closed, Fact, Instance
+from fluvial.air.data.pace import Found
 from fluvial.air.machine.activations import StreamFoldActivation
 from fluvial.air.machine.assignments import perform_ap, perform_ap_map
 from fluvial.air.machine.calls import perform_call
@@ -35,7 +36,7 @@ from fluvial.air.machine.liveness import LivenessAnalysis
 from fluvial.air.machine.memory import MemoryMeter, dismantle
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.runtime import Performer, Runtime
-from fluvial.air.machine.slices import NO_CLOCK, Clock, Found
+from fluvial.air.machine.slices import NO_CLOCK, Clock
 from fluvial.air.machine.throwing import perform_fail_literal, perform_fail_value
 from fluvial.air.syntax import tree
 

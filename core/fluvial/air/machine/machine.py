@@ -7,8 +7,8 @@ their order, with the same result (:meth:`Machine.restore`).
 a peer that comes late has the same order of stream elements as the signer. Then one evaluation acts: it may request calls, fix
 canons and name next peers. The facts that it adds are this peer's own step.
 
-*Slices*: :meth:`Machine.merging`, :meth:`Machine.resolving` and :meth:`Machine.restoring` do the same as the methods without ``-ing``, in slices
-of a bounded number of steps, or some milliseconds (``slices``). The result does not depend on the slices.
+*Slices*: :meth:`Machine.merging`, :meth:`Machine.resolving` and :meth:`Machine.restoring` do the same in slices (``slices``), on which the result
+does not depend.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fluvial.air.data.content import ContentId
 from fluvial.air.data.evidence import Equivocation, equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents, splitting_contents
+from fluvial.air.data.pace import Found, finished
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
@@ -35,7 +36,7 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
-from fluvial.air.machine.slices import Clock, Found, Run, Runner, Sliced, finished
+from fluvial.air.machine.slices import Clock, Run, Runner, Sliced
 from fluvial.air.machine.writers import checking_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError

@@ -6,16 +6,13 @@ done, and in which order, does not depend on where slices end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeAlias, TypeVar
 
 ResultT = TypeVar("ResultT")
 
 Sliced: TypeAlias = Iterator[ResultT | None]
 """Work that yields None at the end of each slice, and its result at last."""
-
-Found: TypeAlias = Generator[None, None, ResultT]
-"""Work within such work: yields at the end of each slice, and returns its result."""
 
 SLICE_STEPS: Final = 1_000
 """Steps of a slice that its host does not feel: some milliseconds."""
@@ -33,16 +30,6 @@ NO_CLOCK: Final[Clock] = float
 """Stands still: slices end by their steps only, always at the same ones."""
 
 BUSY: Final = "another run of this machine has not ended, or was given up"
-
-
-def finished(work: Found[ResultT]) -> ResultT:
-    """The result of work that is done at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: ResultT = end.value
-            return result
 
 
 class Runner:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fluvial.air.data.batch import Batch
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.facts import ROOT_FRAME, CanonFact, Item, Result
-from fluvial.air.data.pace import Sliced, SlicePace, at_once
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.machine.analyses import once_per_script
 from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.plan import name_set_by, plan_of
@@ -106,7 +106,7 @@ def impossible(
         came: the results of calls that come with it.
         knowledge: what was known before.
     """
-    return at_once(_problem(script, fact, came, knowledge, SlicePace()))
+    return finished(_problem(script, fact, came, knowledge, SlicePace()))
 
 
 def _problem(
@@ -115,7 +115,7 @@ def _problem(
     came: Mapping[tuple[bytes, int], Set[ContentId]],
     knowledge: Knowledge,
     pace: SlicePace,
-) -> Sliced[str]:
+) -> Found[str]:
     nodes = plan_of(script).nodes
     canon = nodes[fact.node] if fact.node < len(nodes) else None
     if type(canon) is not tree.Canon:

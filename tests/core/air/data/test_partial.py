@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fluvial.air.data.content import JSON_DEPTH_MAX, LEAF_BYTES_MAX, Json, content_id, leaf_hash
 from fluvial.air.data.healing import adding, adds, merged, merging, uniting
-from fluvial.air.data.pace import NODES, Sliced, SlicePace
+from fluvial.air.data.pace import NODES, Found, SlicePace
 from fluvial.air.data.partial import ABSENT, Absent, Level, Mask, Partial, covers, cut, id_of, split, together
 from fluvial.air.data.proofs import (
     ArrayPart,
@@ -274,7 +274,7 @@ def test_fields_that_are_not_shown_are_not_found() -> None:
             part.part(name)
 
 
-def pauses(work: Sliced[Any]) -> tuple[int, Any]:
+def pauses(work: Found[Any]) -> tuple[int, Any]:
     """How often work hands control back, and what it comes to."""
     count = 0
     while True:

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from fluvial.air.data.batch import Known, MissingError
 from fluvial.air.data.content import Json, content_id
+from fluvial.air.data.pace import Found
 from fluvial.air.data.partial import ABSENT, Level, Mask, Partial, cut
 from fluvial.air.data.wire import decode_data
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
-from fluvial.air.machine.slices import Found
 from fluvial.encoding import encode
 from fluvial.simulation.network import simulate
 from fluvial.simulation.scenario import Scenario
