@@ -7,8 +7,7 @@ their order, with the same result (:meth:`Machine.restore`).
 a peer that comes late has the same order of stream elements as the signer. Then one evaluation acts: it may request calls, fix
 canons and name next peers. The facts that it adds are this peer's own step.
 
-*Slices*: :meth:`Machine.merging`, :meth:`Machine.resolving` and :meth:`Machine.restoring` do the same in slices (``slices``), on which the result
-does not depend.
+*Slices*: the methods with ``-ing`` do the same as those without it in slices (``slices``). The result does not depend on these.
 """
 
 from __future__ import annotations
