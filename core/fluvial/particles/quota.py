@@ -8,9 +8,10 @@ Four rules, from the mildest to the strictest:
    can have half of the disk, two a third each, n each the (n+1)th part, and as much is always free for somebody who comes new. The heaviest are
    refused first, and what was removed by the purge opens the door again. No limit has to be chosen for this.
 3. *Way*. Names are free: hundreds of initiators that one peer brings would leave next to nothing. So while less than half is free, the door is closed to what a
-   peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice as much. And
-   whoever has little here and came a way on which little was brought is let in whatever the others have. A part of the room is for these alone: the
-   counters of what was brought fade, and what was brought may stay for longer, so others would have all of it in the end.
+   peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice what
+   may be under way (rule 4): else what the others have under way would shut them out. And whoever has little here and came a way on which
+   little was brought is let in whatever the others have. A part of the room is for these alone: the counters of what was brought fade, and
+   what was brought may stay for longer, so others would have all of it in the end.
 4. *Room*. What is under way may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
@@ -196,7 +197,7 @@ class DiskQuota:
             )
             if not little:
                 free -= self._room // RESERVED_PART
-                if why := self._brought_too_much(upstream, times * max(free, 0), more):
+                if why := self._brought_too_much(upstream, max(free, 0), times, more):
                     return why
                 little = self._brought_by(upstream) + more <= times * max(free, 0)
         limit = times * max(free, 0)
@@ -205,15 +206,15 @@ class DiskQuota:
             return f"{initiator} has {has} bytes on this peer's disk, which is more than its share: {max(free, 0)} are free"
         return ""
 
-    def _brought_too_much(self, upstream: Upstream, limit: int, more: int) -> str:
-        """Why too much came this way, if ``more`` is written and nobody may bring more than a limit, times its weight; nothing if that is not so."""
+    def _brought_too_much(self, upstream: Upstream, free: int, times: int, more: int) -> str:
+        """Why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so. The rest is as in :meth:`_over`."""
         sender = upstream.sender
         of_sender = self._brought(sender) + more
-        of_branch = self._brought_by(upstream) + more
-        may = limit * (1 + self._weight(sender))
-        if of_sender <= (2 * may if of_branch * BRANCH_PART <= may else may):
+        part = free * (1 + self._weight(sender))
+        of_little_branch = (self._brought_by(upstream) + more) * BRANCH_PART <= part
+        if of_sender <= part * (2 * UNDER_WAY if of_little_branch else times):
             return ""
-        return f"{sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {limit} are free for it"
+        return f"{sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {free} are free for it"
 
     def _note(self, table: OrderedDict[OneT, tuple[float, float]], one: OneT, amount: float) -> None:
         table.pop(one, None)

@@ -214,6 +214,18 @@ def test_whoever_brings_much_does_not_shut_out_the_others_that_it_serves() -> No
     assert disk.refusal("somebody else") is None
 
 
+def test_what_some_have_under_way_does_not_shut_out_others_behind_the_same_peer() -> None:
+    disk, gate, number = Disk(FAST), id_of("gate"), 0
+    with suppress(Refused):
+        while True:  # what is under way asks at no door
+            number += 1
+            disk.write(f"name {number % 40}", 100_000, by=Upstream(gate, number % 40 + 1))
+    assert disk.refusal("name 1", Upstream(gate, 1)) is not None
+    assert disk.refusal("one of its clients", Upstream(gate, 77)) is None
+    disk.write("one of its clients", 100_000, by=Upstream(gate, 77))
+    assert disk.refusal("somebody else") is None
+
+
 def test_what_was_brought_is_forgotten_in_time() -> None:
     disk, gate = Disk(FAST), id_of("gate")
     fill(disk, [gate], 100_000)
