@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,10 @@ from fluvial.storage.known_keys import KnownKeys
 
 LARGE_BYTES: Final = 32_768
 """A particle with more in the account is worth to be shrunk when it has ended."""
+
+
+Place: TypeAlias = tuple[int, int | bytes]
+"""Of a particle among all, the oldest first: its deadline, and what the database tells those with one deadline apart by."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class Removed(msgspec.Struct):
         work_s: how long it held up other writes, seconds, without the COMMIT.
         keys: of the particles.
         change: initiators, and by how much their bytes have changed.
+        reached: where to look on for what has ended, if there was more than one step looks at.
     """
 
     count: int = 0
@@ -52,6 +57,7 @@ class Removed(msgspec.Struct):
     work_s: float = 0.0
     keys: list[ParticleKey] = msgspec.field(default_factory=list)
     change: list[tuple[bytes, int]] = msgspec.field(default_factory=list)
+    reached: Place | None = None
 
     @property
     def freed(self) -> int:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnClause,
+    ColumnElement,
     Executable,
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     case,
     cast,
@@ -219,14 +222,36 @@ _OLD_GUARDS: Final = (
     select(replay_guards.c.key).where(replay_guards.c.deadline_ms < _END).limit(_MOST).offset(_ZERO).scalar_subquery()
 )
 
+_SINCE: Final[BindParameter[Any]] = bindparam("since")
+_PLACES: Final[Mapping[str, ColumnElement[Any]]] = {
+    "sqlite": literal_column("particles.rowid", BigInteger),
+    "postgresql": particles.c.key,
+}
+"""What tells particles with one deadline apart. An index of SQLite has the row's number behind what it is of, so nothing is to be sorted."""
+
+
+def _unexpired(where: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Statement:
+    """Particles, whether or not they have ended, in the order of the index of deadlines.
+
+    With a condition on the state SQLite takes the index of states, which gives all that has finished, whether or not it waits, to be sorted.
+    """
+    ended = and_(particles.c.state == _FINISHED, ~_WAITS).label("ended")
+    return Statement(
+        {
+            dialect: _HEAD.add_columns(ended, place.label("place"))
+            .where(where(place))
+            .order_by(_BY_AGE, place)
+            .limit(_MOST)
+            .offset(_ZERO)
+            for dialect, place in _PLACES.items()
+        }
+    )
+
+
 _REMOVALS: Final[Mapping[str, Statement]] = {
     "dead": Statement(_HEAD.where(particles.c.deadline_ms < _END).order_by(_BY_AGE).limit(_MOST).offset(_ZERO)),
-    "finished": Statement(
-        _HEAD.where(particles.c.deadline_ms >= _END, particles.c.state == _FINISHED, ~_WAITS)
-        .order_by(_BY_AGE)
-        .limit(_MOST)
-        .offset(_ZERO)
-    ),
+    "tied": _unexpired(lambda place: (particles.c.deadline_ms == _SINCE) & (place > bindparam("after"))),
+    "later": _unexpired(lambda place: particles.c.deadline_ms > _SINCE),
     "ended": Statement(
         select(particles).where(
             particles.c.key == _OF,

@@ -131,14 +131,23 @@ WHERE scripts.hash = particles.script_hash) AS size
 FROM particles
 WHERE particles.deadline_ms < :end ORDER BY particles.deadline_ms
  LIMIT :most OFFSET 0
--- finished
+-- tied
 SELECT particles."key", particles.script_hash, particles.deadline_ms, particles.initiator, particles.bytes, particles.bytes + (SELECT length(scripts.text) AS length_1
 FROM scripts
-WHERE scripts.hash = particles.script_hash) AS size
-FROM particles
-WHERE particles.deadline_ms >= :end AND particles.state = 'finished' AND NOT (EXISTS (SELECT *
+WHERE scripts.hash = particles.script_hash) AS size, particles.state = 'finished' AND NOT (EXISTS (SELECT *
 FROM outbox
-WHERE outbox."key" = particles."key")) ORDER BY particles.deadline_ms
+WHERE outbox."key" = particles."key")) AS ended, particles.rowid AS place
+FROM particles
+WHERE particles.deadline_ms = :since AND particles.rowid > :after ORDER BY particles.deadline_ms, particles.rowid
+ LIMIT :most OFFSET 0
+-- later
+SELECT particles."key", particles.script_hash, particles.deadline_ms, particles.initiator, particles.bytes, particles.bytes + (SELECT length(scripts.text) AS length_1
+FROM scripts
+WHERE scripts.hash = particles.script_hash) AS size, particles.state = 'finished' AND NOT (EXISTS (SELECT *
+FROM outbox
+WHERE outbox."key" = particles."key")) AS ended, particles.rowid AS place
+FROM particles
+WHERE particles.deadline_ms > :since ORDER BY particles.deadline_ms, particles.rowid
  LIMIT :most OFFSET 0
 -- ended
 SELECT particles."key", particles.id, particles.header, particles.signature, particles.script_hash, particles.deadline_ms, particles.received_at_ms, particles.sender, particles.hops, particles.state, particles.entries, particles.revision, particles.initiator, particles.bytes

@@ -4,7 +4,8 @@ How it goes: some particles are removed in one transaction, then follows a pause
 the database, and less the busier it is. While it falls behind (fewer go than ``MORE`` for each that comes, or the oldest of what should be gone gets
 older) it removes more at a time, and has its third however busy the database is: whoever writes so much waits rather than fill the disk. A
 transaction that takes longer than ``STEP_S``, or ``STEP_S_BEHIND``, is followed by smaller ones. When nothing is left to do it looks every ``GLANCE_S`` whether the account is over
-what may be kept, which costs no query, and every ``REST_S`` whether something has become old.
+what may be kept, which costs no query, and every ``REST_S`` whether something has become old. If it is over and nothing of it may go, as when
+all waits to be delivered, it looks at it again after ``REST_S``.
 """
 
 from __future__ import annotations
@@ -72,11 +73,12 @@ class Purge:
         self._behind_ms = 0
         self._owed = 0.0
         self._admitted = 0
+        self._removed = 0
 
     async def run(self) -> None:
         """Purge until cancelled; a store that fails only puts it off."""
         while True:
-            self._owed, self._admitted = 0.0, self._retention.admitted
+            self._owed, self._admitted, self._removed = 0.0, self._retention.admitted, 0
             try:
                 while self._is_full() and await self._take(self._make_room):
                     pass
@@ -91,11 +93,12 @@ class Purge:
         return self._retention.account.total > self._keep_bytes
 
     async def _rest(self) -> None:
-        """Until there may be something to do."""
+        """Until there may be something to do; all that fills the store may have to stay for now, and then looking at it again would be in vain."""
         end = anyio.current_time() + REST_S
+        in_vain = self._is_full() and not self._removed
         while True:
             await anyio.sleep(GLANCE_S)
-            if self._is_full() or anyio.current_time() >= end:
+            if (self._is_full() and not in_vain) or anyio.current_time() >= end:
                 return
 
     async def _forget(self) -> Removed:
@@ -110,9 +113,13 @@ class Purge:
         began = anyio.current_time()
         removed = await remove()
         took = anyio.current_time() - began
-        if not removed.count:
+        self._removed += removed.count
+        if not removed.count and removed.reached is None:
             self._step, self._behind_ms = STEP, 0
             return False
+        if not removed.count:  # it only looked: how long that took says nothing of how many may go at a time
+            await anyio.sleep(took * PAUSE)
+            return True
         if self._falls_behind(removed):
             self._set_step(removed.work_s, within_s=STEP_S_BEHIND, more=STEP + int(self._owed))
             took = removed.work_s or took  # for others it has waited long enough

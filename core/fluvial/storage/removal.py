@@ -18,11 +18,12 @@ from typing import Any, Final
 from fluvial.particle import ParticleKey
 from fluvial.prepared import Transaction
 from fluvial.storage.account import GUARD_BYTES, NOBODY, STORY_BYTES, row_bytes, script_bytes
-from fluvial.storage.holdings import Removed
+from fluvial.storage.holdings import Place, Removed
 from fluvial.storage.kept import PARTICLES
 
 _DEAD: Final = PARTICLES["dead"]
-_FINISHED: Final = PARTICLES["finished"]
+_TIED: Final = PARTICLES["tied"]
+_LATER: Final = PARTICLES["later"]
 _ENDED: Final = PARTICLES["ended"]
 _OLD_STORIES: Final = PARTICLES["old_stories"]
 _FORGET: Final = PARTICLES["forget"]
@@ -34,6 +35,10 @@ _ADD_STORY: Final = PARTICLES["add_story"]
 _BYTES: Final = (PARTICLES["bytes"], PARTICLES["story_bytes"])
 _SCRIPT_BYTES: Final = PARTICLES["script_bytes"]
 _GUARDS: Final = PARTICLES["guards"]
+
+
+LOOKED_AT_MAX: Final = 500
+"""So many particles whose time is not over one step looks at beside as many as it may remove: the others who write wait meanwhile."""
 
 
 def forget(transaction: Transaction, *, end_ms: int, guarded_ms: int, most: int, bytes_most: int) -> Removed:
@@ -60,7 +65,15 @@ def forget(transaction: Transaction, *, end_ms: int, guarded_ms: int, most: int,
     return removed
 
 
-def make_room(transaction: Transaction, *, now_ms: int, guarded_ms: int, most: int, bytes_most: int) -> Removed:
+def make_room(
+    transaction: Transaction,
+    *,
+    now_ms: int,
+    guarded_ms: int,
+    most: int,
+    bytes_most: int,
+    since: Place | None = None,
+) -> Removed:
     """Remove what has ended, the oldest first, whether or not it is old; guards are left where they are needed.
 
     Args:
@@ -69,13 +82,18 @@ def make_room(transaction: Transaction, *, now_ms: int, guarded_ms: int, most: i
         guarded_ms: particles that died before this need no guard.
         most: how many.
         bytes_most: stops when so many are free.
+        since: where the step before has come to; None: begin with the oldest.
     """
     began, removed = time.perf_counter(), Removed()
-    rows = transaction.rows(_DEAD, {"end": now_ms, "most": most})
-    if len(rows) < most:
-        rows += transaction.rows(_FINISHED, {"end": now_ms, "most": most - len(rows)})
-    rows = _first(rows, bytes_most)
-    newest = rows[-1].deadline_ms if rows else now_ms + 2**40
+    dead = transaction.rows(_DEAD, {"end": now_ms, "most": most})
+    seen, more = _look(transaction, now_ms, since, most - len(dead)) if len(dead) < most else ([], False)
+    ended = [row for row in seen if row.ended]
+    rows = _first([*dead, *ended[: most - len(dead)]], bytes_most)
+    if len(rows) < len(dead) + len(ended):
+        removed.reached = _place(rows[-1]) if len(rows) > len(dead) else since
+    elif more:
+        removed.reached = _place(seen[-1])
+    newest = rows[-1].deadline_ms if rows else seen[-1].deadline_ms if removed.reached else now_ms + 2**40
     told = _first(transaction.rows(_OLD_STORIES, {"end": newest, "most": most}), bytes_most)
     _remove(transaction, rows, removed)
     _remove_stories(transaction, told, removed)
@@ -104,6 +122,35 @@ def shrink(transaction: Transaction, key: ParticleKey, story: bytes, *, now_ms: 
     transaction.change(_ADD_STORY, {**row._asdict(), "bytes": size, "story": story})
     removed.change.append((row.initiator, size))
     return removed
+
+
+def _look(transaction: Transaction, now_ms: int, since: Place | None, wanted: int) -> tuple[list[Any], bool]:
+    """Particles whose time is not over, from a place on, until so many of them have ended or enough were looked at; and whether there may be more."""
+    seen: list[Any] = []
+    for most in (wanted, LOOKED_AT_MAX):  # most often the oldest have ended, and more need not be looked at
+        part = _unexpired(transaction, now_ms, _place(seen[-1]) if seen else since, most)
+        seen += part
+        if len(part) < most:
+            return seen, False
+        if sum(bool(row.ended) for row in seen) >= wanted:
+            break
+    return seen, True
+
+
+def _unexpired(transaction: Transaction, now_ms: int, since: Place | None, most: int) -> list[Any]:
+    """Particles whose time is not over, from a place on."""
+    found: list[Any] = []
+    deadline_ms = now_ms - 1
+    if since is not None and since[0] > deadline_ms:
+        deadline_ms = since[0]
+        found = transaction.rows(_TIED, {"since": deadline_ms, "after": since[1], "most": most})
+    if len(found) < most:
+        found += transaction.rows(_LATER, {"since": deadline_ms, "most": most - len(found)})
+    return found
+
+
+def _place(row: Any) -> Place:
+    return row.deadline_ms, row.place
 
 
 def _first(rows: Sequence[Any], bytes_most: int) -> list[Any]:

@@ -55,6 +55,9 @@ class Retention(ABC):
     async def make_room(self, now_ms: int, *, skew_ms: int, limit: int = PURGED_MAX) -> Removed:
         """Remove particles that have ended, the oldest first, however young they are; a particle whose time is not over is not run again.
 
+        Many may be here that have not ended. So a step looks at some, the next one goes on from there, and the one after the last begins with the
+        oldest: nothing was found if a step removes none and has nothing more to look at (``reached``).
+
         Args:
             now_ms: milliseconds since 1970.
             skew_ms: how far clocks may be apart.

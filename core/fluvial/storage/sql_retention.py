@@ -8,7 +8,7 @@ from typing import Final
 from fluvial.particle import ParticleKey
 from fluvial.prepared import Prepared, Statement, Transaction
 from fluvial.storage.database import SharedDatabase
-from fluvial.storage.holdings import Holdings, Removed
+from fluvial.storage.holdings import Holdings, Place, Removed
 from fluvial.storage.removal import forget, make_room, shrink
 from fluvial.storage.retention import FREED_BYTES_MAX, Retention
 
@@ -32,6 +32,7 @@ class SqlRetention(Retention):
     def __init__(self, database: SharedDatabase, holdings: Holdings) -> None:
         super().__init__(holdings)
         self._database = database
+        self._reached: Place | None = None
         self._unused = 0  # bytes removed since the last vacuum
 
     async def measure(self) -> None:
@@ -47,9 +48,18 @@ class SqlRetention(Retention):
 
     async def _make_room(self, now_ms: int, guarded_ms: int, most: int) -> Removed:
         def work(transaction: Transaction) -> Removed:
-            return make_room(transaction, now_ms=now_ms, guarded_ms=guarded_ms, most=most, bytes_most=FREED_BYTES_MAX)
+            return make_room(
+                transaction,
+                now_ms=now_ms,
+                guarded_ms=guarded_ms,
+                most=most,
+                bytes_most=FREED_BYTES_MAX,
+                since=self._reached,
+            )
 
-        return await self._run(work)
+        removed = await self._run(work)
+        self._reached = removed.reached
+        return removed
 
     async def _shrink(self, key: ParticleKey, story: bytes, now_ms: int, guarded_ms: int) -> Removed:
         return await self._run(
