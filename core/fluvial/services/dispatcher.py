@@ -235,7 +235,7 @@ class Services:
 
         Args:
             call: the call.
-            in_turn: where inline functions go through heavy arguments, and heavy results are converted.
+            in_turn: where heavy arguments are read and inline functions go through them, and heavy results are converted.
 
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
@@ -285,7 +285,11 @@ class Services:
             service = entry.service
             if service.is_inline(call.function):
                 answer = partial(service.answer, call, timeout_s=timeout_s)
-                return await in_turn(answer, light=is_light(call.arguments), pure=service.effector.pure)
+                light, pure = is_light(call.arguments), service.effector.pure
+                if not (light or pure):
+                    read = partial(service.read, call, timeout_s=timeout_s)
+                    answer = partial(answer, work=await in_turn(read, pure=True))
+                return await in_turn(answer, light=light, pure=pure)
             if call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max

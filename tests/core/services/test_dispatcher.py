@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import anyio
@@ -14,10 +14,11 @@ from fluvial.errors import PluginError, ResourceLimit, ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Execution, Json
 from fluvial.services import ServiceLimits, Services, dispatcher
+from fluvial.services.builtin.sig import Sig
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from tests.support.services import make_services
+from tests.support.services import KEYS, make_services
 
 
 class Echo(Effector[NoConfig]):
@@ -391,3 +392,17 @@ async def test_a_call_does_not_go_through_all_services_of_the_execution(
         assert await services.call(call("adder.add", 1, 2)) == 3
         assert (await status_of(services, call("adder.one")))[0] == 1
         assert many.lists == before
+
+
+async def test_a_signature_over_heavy_data_is_verified_in_a_thread(services: Services, call: Any) -> None:
+    turns: list[tuple[bool, bool]] = []
+
+    async def in_turn(work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
+        turns.append((light, pure))
+        return work()
+
+    await services.serve(Sig(KEYS), kind="builtin")
+    data = [1] * 100_000
+    signature = list(KEYS.sign(bytes(data)))
+    assert await services.result(call("sig.verify", signature, data), in_turn) is True
+    assert turns == [(False, True)]

@@ -177,3 +177,8 @@ async def test_a_call_that_waits_for_a_replacement_is_a_call_of_the_new_one(peer
     calls = deployments.replace(mine, other, peer.peer), peer.part.call(call_of(mine.id, "f"))
     assert 11 in (await at_once(*calls))[0]
     assert await peer.part.call(call_of(mine.id, "f")) == 11
+
+
+def test_a_blueprint_of_more_modules_than_a_service_may_have_is_not_made() -> None:
+    with pytest.raises(ValueError, match="at most 12 modules, not 100,000"):
+        made_blueprint("many", ["no id"] * 100_000)
