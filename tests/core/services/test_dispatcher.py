@@ -163,7 +163,7 @@ async def test_closing_stops_all_even_if_one_cannot(services: Services) -> None:
 
     assert echo.life == ["start", "stop"]
     assert [entry["error"] for entry in logs if entry["event"] == "service_stop_failed"] == [
-        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:154)"
+        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:155)"
     ]
 
 
