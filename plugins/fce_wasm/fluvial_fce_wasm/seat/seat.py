@@ -105,9 +105,9 @@ class WasmExecution(Execution):
         await self.vaults.open()
         task_status.started()
         try:
-            while True:
-                await anyio.sleep(SWEEP_S)
+            while True:  # there may be thousands to delete at the start, which nobody waits for
                 await self.vaults.sweep()
+                await anyio.sleep(SWEEP_S)
         finally:
             with anyio.CancelScope(shield=True):
                 await self.deployments.close()
