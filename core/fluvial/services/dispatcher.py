@@ -309,7 +309,8 @@ class Services:
         try:
             work = partial(execution.call, call, timeout_s=timeout_s)
             with ServiceErrors(call, timeout_s=timeout_s):
-                return await self._foreign(execution.plugin, place, call, work, in_turn)
+                # Nobody changes its results any more, so that a thread can convert them.
+                return await self._foreign(execution.plugin, place, call, work, in_turn, pure=True)
         except ServiceError as error:
             if error.status == Status.UNKNOWN_SERVICE and execution.functions_of(call.service) is None:
                 raise self._unknown_service(call) from error
@@ -326,13 +327,20 @@ class Services:
         )
 
     async def _foreign(
-        self, plugin: str, place: CallPlace, call: Call, work: Callable[[], Awaitable[Any]], in_turn: InTurn
+        self,
+        plugin: str,
+        place: CallPlace,
+        call: Call,
+        work: Callable[[], Awaitable[Any]],
+        in_turn: InTurn,
+        *,
+        pure: bool = False,
     ) -> Json | EncodedJson:
         async with place:
             value = await work()
             convert = partial(self._converted, plugin, name_of(call), lambda: value)
             # A heavy one keeps its place until it is converted: those that wait for that have no other bound.
-            return convert() if is_light((value,)) else await in_turn(convert)
+            return convert() if is_light((value,)) else await in_turn(convert, pure=pure)
 
     def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json | EncodedJson:
         """A result as JSON. Converting it may run code of its author, too: of mappings, say."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
+from fluvial.air.data.weight import EncodedJson
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import PluginError, ResourceLimit, ServiceError
@@ -91,6 +92,8 @@ class Wasm(Execution):
                 raise ZeroDivisionError("trap")
             case "adder", "hang":
                 await anyio.sleep_forever()
+            case "adder", "many":
+                return [1] * 100_000
         raise ServiceError(1, "no such module")
 
     def services(self) -> Mapping[str, Sequence[str]]:
@@ -163,7 +166,7 @@ async def test_closing_stops_all_even_if_one_cannot(services: Services) -> None:
 
     assert echo.life == ["start", "stop"]
     assert [entry["error"] for entry in logs if entry["event"] == "service_stop_failed"] == [
-        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:155)"
+        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:158)"
     ]
 
 
@@ -394,15 +397,30 @@ async def test_a_call_does_not_go_through_all_services_of_the_execution(
         assert many.lists == before
 
 
-async def test_a_signature_over_heavy_data_is_verified_in_a_thread(services: Services, call: Any) -> None:
-    turns: list[tuple[bool, bool]] = []
+class Turns:
+    """Gives turns at once, and notes who has had one."""
 
-    async def in_turn(work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
-        turns.append((light, pure))
+    def __init__(self) -> None:
+        self.had: list[tuple[bool, bool]] = []
+
+    async def __call__(self, work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
+        self.had.append((light, pure))
         return work()
 
+
+async def test_a_signature_over_heavy_data_is_verified_in_a_thread(services: Services, call: Any) -> None:
+    turns = Turns()
     await services.serve(Sig(KEYS), kind="builtin")
     data = [1] * 100_000
     signature = list(KEYS.sign(bytes(data)))
-    assert await services.result(call("sig.verify", signature, data), in_turn) is True
-    assert turns == [(False, True)]
+    assert await services.result(call("sig.verify", signature, data), turns) is True
+    assert turns.had == [(False, True)]
+
+
+async def test_a_heavy_result_of_the_execution_is_converted_in_a_thread(wasm: Services, call: Any) -> None:
+    turns = Turns()
+    assert await wasm.result(call("adder.add", 1, 2), turns) == 3
+    assert turns.had == []
+    result = await wasm.result(call("adder.many"), turns)
+    assert isinstance(result, EncodedJson)
+    assert turns.had == [(False, True)]
