@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, Final, get_origin, get_type_hints
 
@@ -18,6 +19,8 @@ from fluvial.services.interface import Parameter
 from fluvial.services.status import Status, shortened
 from fluvial.services.values import beginning
 
+_PLACE: Final = re.compile(r"(?<=at `\$\[)\d+")
+"""In an error of msgspec: which element of an array is wrong."""
 SHOWN_CHARACTERS_MAX: Final = 60
 """Most characters of a wrong argument that an error shows."""
 
@@ -174,9 +177,10 @@ def _is_long(argument: Any, hint: Any) -> bool:
 def _array(argument: list[Any], hint: Any) -> list[Any]:
     """A long array as its type has it. In parts, so that no step of Python takes long; raises msgspec.ValidationError, as of the whole."""
     values: list[Any] = []
-    try:
-        for start in range(0, len(argument), CHUNK):
+    for start in range(0, len(argument), CHUNK):
+        try:
             values += msgspec.convert(argument[start : start + CHUNK], hint, dec_hook=_own_types)
-    except msgspec.ValidationError:
-        return list(msgspec.convert(argument, hint, dec_hook=_own_types))  # its error names the place
+        except msgspec.ValidationError as error:
+            place = _PLACE.sub(lambda found, start=start: str(start + int(found[0])), str(error), count=1)  # type: ignore[misc]
+            raise msgspec.ValidationError(place) from error
     return values
