@@ -355,7 +355,7 @@ class Execution(Part, Protocol):
     """Runs the services that are neither built in nor effectors."""
 
     async def call(self, call: Call) -> Json:
-        """The result of a service call.
+        """The result of a service call, which nobody changes afterwards.
 
         Raises:
             ServiceError: the service failed, or there is no such service (status 1) or function (status 2).

@@ -235,7 +235,7 @@ class Services:
 
         Args:
             call: the call.
-            in_turn: where inline functions go through heavy arguments, and heavy results are converted.
+            in_turn: where heavy arguments are read and inline functions go through them, and heavy results are converted.
 
         Raises:
             ServiceError: with one of :class:`Status`, or a number of the service's own.
@@ -285,7 +285,11 @@ class Services:
             service = entry.service
             if service.is_inline(call.function):
                 answer = partial(service.answer, call, timeout_s=timeout_s)
-                return await in_turn(answer, light=is_light(call.arguments), pure=service.effector.pure)
+                light, pure = is_light(call.arguments), service.effector.pure
+                if not (light or pure):
+                    read = partial(service.read, call, timeout_s=timeout_s)
+                    answer = partial(answer, work=await in_turn(read, pure=True))
+                return await in_turn(answer, light=light, pure=pure)
             if call.function in service.effector.placeless:
                 return await service.call(call, timeout_s=timeout_s, in_turn=in_turn)
             most = service.effector.calls_max or self._limits.service_calls_max
@@ -305,7 +309,8 @@ class Services:
         try:
             work = partial(execution.call, call, timeout_s=timeout_s)
             with ServiceErrors(call, timeout_s=timeout_s):
-                return await self._foreign(execution.plugin, place, call, work, in_turn)
+                # Nobody changes its results any more, so that a thread can convert them.
+                return await self._foreign(execution.plugin, place, call, work, in_turn, pure=True)
         except ServiceError as error:
             if error.status == Status.UNKNOWN_SERVICE and execution.functions_of(call.service) is None:
                 raise self._unknown_service(call) from error
@@ -322,13 +327,20 @@ class Services:
         )
 
     async def _foreign(
-        self, plugin: str, place: CallPlace, call: Call, work: Callable[[], Awaitable[Any]], in_turn: InTurn
+        self,
+        plugin: str,
+        place: CallPlace,
+        call: Call,
+        work: Callable[[], Awaitable[Any]],
+        in_turn: InTurn,
+        *,
+        pure: bool = False,
     ) -> Json | EncodedJson:
         async with place:
             value = await work()
             convert = partial(self._converted, plugin, name_of(call), lambda: value)
             # A heavy one keeps its place until it is converted: those that wait for that have no other bound.
-            return convert() if is_light((value,)) else await in_turn(convert)
+            return convert() if is_light((value,)) else await in_turn(convert, pure=pure)
 
     def _converted(self, plugin: str, name: str, work: Callable[[], Any]) -> Json | EncodedJson:
         """A result as JSON. Converting it may run code of its author, too: of mappings, say."""

@@ -140,12 +140,18 @@ class Service:
         """Whether a function answers at once, without waiting for anything; also true for an unknown function."""
         return function not in self._functions or self._functions[function].declaration.inline
 
-    def answer(self, call: Call, *, timeout_s: float) -> Json | EncodedJson:
-        """The result of a call of an inline function. Args and errors as for :meth:`call`."""
+    def read(self, call: Call, *, timeout_s: float) -> Callable[[], Any]:
+        """The function of a call with its arguments, which are checked now; nothing of the effector is used yet. Args and errors as for :meth:`call`."""
+        function, timeout_s = self._declared(call, timeout_s)
+        with ServiceErrors(call, timeout_s=timeout_s):
+            return self._bound(name_of(call), function, call)
+
+    def answer(self, call: Call, *, timeout_s: float, work: Callable[[], Any] | None = None) -> Json | EncodedJson:
+        """The result of a call of an inline function. Args and errors as for :meth:`call`; ``work`` is what :meth:`read` has given, if it was asked before."""
         function, timeout_s = self._declared(call, timeout_s)
         name = name_of(call)
         with ServiceErrors(call, timeout_s=timeout_s):
-            return self._converted(name, self._quick(name, self._bound(name, function, call)))
+            return self._converted(name, self._quick(name, work or self._bound(name, function, call)))
 
     async def call(self, call: Call, *, timeout_s: float, in_turn: InTurn = at_once) -> Json | EncodedJson:
         """The result of a call.
@@ -153,7 +159,7 @@ class Service:
         Args:
             call: what to call; its ``service`` is not looked at.
             timeout_s: the time limit where neither function nor effector set their own.
-            in_turn: where heavy results are converted.
+            in_turn: where heavy arguments are read, in a thread, and heavy results are converted.
 
         Raises:
             ServiceError: the function failed on purpose, or status 2 to 6 of :class:`Status`.
@@ -161,7 +167,8 @@ class Service:
         function, timeout_s = self._declared(call, timeout_s)
         name = name_of(call)
         with ServiceErrors(call, timeout_s=timeout_s):
-            work = self._bound(name, function, call)
+            read = partial(self._bound, name, function, call)
+            work = read() if is_light(call.arguments) else await in_turn(read, pure=True)
             if function.declaration.inline:
                 value = self._quick(name, work)
             else:

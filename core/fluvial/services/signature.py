@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable
-from itertools import islice
 from typing import Any, Final, get_origin, get_type_hints
 
 import msgspec
 
-from fluvial.air.data.content import Json
 from fluvial.air.data.weight import CHUNK, is_light
 from fluvial.effectors import Call
 from fluvial.errors import PluginError, ServiceError
@@ -18,7 +17,10 @@ from fluvial.identity import PeerId
 from fluvial.services.hints import Texts, cached_by_hints
 from fluvial.services.interface import Parameter
 from fluvial.services.status import Status, shortened
+from fluvial.services.values import beginning
 
+_PLACE: Final = re.compile(r"(?<=at `\$\[)\d+")
+"""In an error of msgspec: which element of an array is wrong."""
 SHOWN_CHARACTERS_MAX: Final = 60
 """Most characters of a wrong argument that an error shows."""
 
@@ -161,7 +163,7 @@ def _own_types(kind: type[Any], value: Any) -> Any:
 
 
 def _mismatch(call: Call, index: int, parameter: Parameter, argument: Any, error: msgspec.ValidationError) -> str:
-    shown = shortened(msgspec.json.encode(_beginning(argument)).decode(), SHOWN_CHARACTERS_MAX)
+    shown = shortened(msgspec.json.encode(beginning(argument, SHOWN_CHARACTERS_MAX)).decode(), SHOWN_CHARACTERS_MAX)
     return (
         f"{call.service}.{call.function}: argument {index + 1}, {parameter.name!r}, must be {parameter.type}; "
         f"{shown} was given ({shortened(str(error), 200)})"
@@ -175,28 +177,10 @@ def _is_long(argument: Any, hint: Any) -> bool:
 def _array(argument: list[Any], hint: Any) -> list[Any]:
     """A long array as its type has it. In parts, so that no step of Python takes long; raises msgspec.ValidationError, as of the whole."""
     values: list[Any] = []
-    try:
-        for start in range(0, len(argument), CHUNK):
+    for start in range(0, len(argument), CHUNK):
+        try:
             values += msgspec.convert(argument[start : start + CHUNK], hint, dec_hook=_own_types)
-    except msgspec.ValidationError:
-        return list(msgspec.convert(argument, hint, dec_hook=_own_types))  # its error names the place
+        except msgspec.ValidationError as error:
+            place = _PLACE.sub(lambda found, start=start: str(start + int(found[0])), str(error), count=1)  # type: ignore[misc]
+            raise msgspec.ValidationError(place) from error
     return values
-
-
-def _beginning(value: Json) -> Json:
-    """A value whose JSON text begins as that of ``value`` does, as far as it is shown: the text of the whole may have hundreds of megabytes."""
-    left = SHOWN_CHARACTERS_MAX
-
-    def shown(item: Json) -> Json:
-        nonlocal left
-        left -= 1
-        if isinstance(item, str):
-            return item[:SHOWN_CHARACTERS_MAX]
-        if isinstance(item, list | tuple):
-            return [shown(one) for one in item[:SHOWN_CHARACTERS_MAX] if left > 0]
-        if isinstance(item, dict):
-            fields = islice(item.items(), SHOWN_CHARACTERS_MAX)
-            return {key[:SHOWN_CHARACTERS_MAX]: shown(one) for key, one in fields if left > 0}
-        return item
-
-    return shown(value)

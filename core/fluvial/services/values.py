@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence, Set
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -89,6 +90,26 @@ def is_plain(value: Any, *, bytes_max: int = RESULT_BYTES_MAX) -> bool:
     if kind is str:
         return len(value) < PLAIN_BYTES - 8 and value.isascii()
     return value is None or kind is bool or (kind is int and INTEGER_MIN <= value <= INTEGER_MAX)
+
+
+def beginning(value: Json, most: int) -> Json:
+    """A value whose JSON text begins as that of ``value`` does, for so many characters: the text of the whole may have hundreds of megabytes."""
+    left = most
+
+    def shown(item: Json) -> Json:
+        nonlocal left
+        left -= 1
+        if isinstance(item, str):
+            text = item[: max(left, 0) + 1]
+            left -= len(text)
+            return text
+        if isinstance(item, list | tuple):
+            return [shown(one) for one in item[:most] if left > 0]
+        if isinstance(item, dict):
+            return {shown(key): shown(one) for key, one in islice(item.items(), most) if left > 0}
+        return item
+
+    return shown(value)
 
 
 def why_not_json(value: Any) -> str:

@@ -104,5 +104,7 @@ def blueprint_id(body: bytes) -> BlobId:
 
 
 def made_blueprint(name: str, modules: Sequence[str]) -> Blueprint:
-    """A blueprint of a name and module ids alone. Raises ValueError for ids that are none."""
+    """A blueprint of a name and module ids alone. Raises ValueError for ids that are none, and for more than a service may have."""
+    if len(modules) > MODULES_MAX:
+        raise ValueError(f"a service has at most {MODULES_MAX} modules, not {len(modules):,}")
     return Blueprint(name=name, dependencies=tuple(ModuleLink(str(one)) for one in modules))

@@ -92,12 +92,15 @@ class ThreadLevel(GuestLevel):
         instances = self._instances
         assert instances is not None, "it was not started"
         key = (function.interface, function.name)
-        left_s = CALL_INLINE_S if self._is_virtual or (is_small(arguments) and self._pace.is_quick(key)) else 0.0
+        is_large = not is_small(arguments)
+        left_s = CALL_INLINE_S if self._is_virtual or (not is_large and self._pace.is_quick(key)) else 0.0
         work: Callable[[], GuestStep] = partial(instances.begin, *key, function.type, arguments, seconds)
         try:
             while True:
                 if left_s > 0:
                     step, left_s = self._inline(key, work, left_s)
+                elif is_large:
+                    is_large, step = False, await self._threads.hand_over(work)
                 else:
                     step = await self._threads.run(partial(_worked, instances, work))
                 if step is GuestStep.DONE:

@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from fluvial_fce_wasm.failures import FailureKind, GuestError
-from fluvial_fce_wasm.wit.printing import function_text
+from fluvial_fce_wasm.wit.printing import TypeNames, function_text
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitItem, WitOpaque, is_callable
 
 MODULES_MAX: Final = 12
@@ -184,7 +184,8 @@ def _same(
     wanted: WitFunction, given: WitFunction, where: str, importing: WitInterface, exporting: WitInterface
 ) -> None:
     if wanted != given:
-        here, there = function_text(wanted, importing.types), function_text(given, exporting.types)
+        here = function_text(wanted, TypeNames(importing.types))
+        there = function_text(given, TypeNames(exporting.types))
         if here == there:  # types of one name that differ inside
             here, there = function_text(wanted), function_text(given)
         raise GuestError(FailureKind.LINK, f"{where} has another type: {here} is imported, {there} is there")

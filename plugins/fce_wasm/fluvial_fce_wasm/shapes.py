@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fluvial_fce_wasm.wit.printing import function_text, type_text
+from fluvial_fce_wasm.wit.printing import TypeNames, function_text, type_text
 from fluvial_fce_wasm.wit.types import (
     ModuleShape,
     WitFunction,
@@ -85,9 +85,11 @@ def described(facade: ModuleShape) -> list[dict[str, object]]:
     """The public functions as JSON, with WIT texts for types, and with the types themselves as ``signature``."""
     functions = public_functions(facade)
     lines: list[dict[str, object]] = []
+    interfaces = dict.fromkeys(one.interface for one in functions.values())
+    names_in = {interface: TypeNames(_named_types(facade, interface)) for interface in interfaces}
     for name in listed_names(facade):
         one = functions[name]
-        names = _named_types(facade, one.interface)
+        names = names_in[one.interface]
         lines.append(
             {
                 "name": name,

@@ -102,6 +102,7 @@ class GuestThreads:
 
     def __init__(self) -> None:
         self._limiter: anyio.CapacityLimiter | None = None
+        self._handing_over = anyio.Lock()
         self._stretch = 0
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -111,6 +112,11 @@ class GuestThreads:
         with anyio.CancelScope(shield=True):
             value = await in_thread(work, limiter=self._limiter)
         return value  # noqa: RET504 - the scope could swallow an exception, as far as mypy knows
+
+    async def hand_over(self, work: Callable[[], T]) -> T:
+        """As :meth:`run`, of the first step of a call with large arguments: one after another, as on their way into a guest they take many times their memory."""
+        async with self._handing_over:
+            return await self.run(work)
 
     def is_stretch_over(self) -> bool:
         """Whether the event loop must have a turn now, as callers that call again and again must not keep it for themselves."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from fluvial.effectors import Effector, NoConfig, function
 from fluvial.fairness import equal
@@ -55,7 +56,38 @@ class Mirror(Effector[NoConfig]):
     @function(inline=True)
     def where(self, text: str) -> str:
         """Where it runs."""
-        return "loop" if threading.current_thread() is threading.main_thread() else "thread"
+        return _place()
+
+
+def _place() -> str:
+    return "loop" if threading.current_thread() is threading.main_thread() else "thread"
+
+
+class Letter(msgspec.Struct):
+    """An argument that notes where it is read."""
+
+    text: str
+    read_in: str = ""
+
+    def __post_init__(self) -> None:
+        """Note it."""
+        self.read_in = _place()
+
+
+class Post(Effector[NoConfig]):
+    """Reads letters, and uses more than that."""
+
+    service_id = "post"
+
+    @function(inline=True)
+    def now(self, letter: Letter) -> list[str]:
+        """Where the letter is read, and where this runs."""
+        return [letter.read_in, _place()]
+
+    @function
+    async def later(self, letter: Letter) -> list[str]:
+        """The same."""
+        return [letter.read_in, _place()]
 
 
 def doubled(at: Peer, doublings: int, body: str) -> str:
@@ -112,6 +144,20 @@ async def test_a_pure_function_with_heavy_arguments_runs_in_a_thread(
         here = a.peer_id
         body = f'(seq (call "{here}" ("mirror" "where") [s] w) (call "{here}" ("ear" "hear") [w]))'
         assert await said(a, ear, doubled(a, doublings, body)) == (where,)
+
+
+@pytest.mark.parametrize("function_", ["now", "later"])
+@pytest.mark.parametrize(("doublings", "where"), [(2, "loop"), (13, "thread")])
+async def test_heavy_arguments_are_read_in_a_thread_whatever_the_function_does(
+    tmp_path: Path, doublings: int, where: str, function_: str
+) -> None:
+    ear = Ear()
+    async with peer("a", tmp_path, serves=[ear, Post()], particles=LIMITS) as a:
+        here = a.peer_id
+        body = f"""
+            (seq (call "{here}" ("json" "obj") ["text" s] letter)
+                 (seq (call "{here}" ("post" "{function_}") [letter] w) (call "{here}" ("ear" "hear") [w])))"""
+        assert await said(a, ear, doubled(a, doublings, body)) == ([where, "loop"],)
 
 
 async def test_an_argument_has_a_bounded_number_of_fields(tmp_path: Path) -> None:

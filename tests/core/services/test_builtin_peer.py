@@ -441,8 +441,9 @@ async def test_own_particles_print_at_info_those_of_others_at_debug(ask: Any, st
 
 async def test_long_prints_are_cut(ask: Any) -> None:
     with capture_logs() as logs:
-        await ask("run-console.print", "x" * 10_000)
-    assert len(next(entry["text"] for entry in logs if entry["event"] == "run_console")) == 2_000
+        for long in (["x" * 10_000], [["x" * 1_000_000] * 5, 1], [{"a": "x" * 4_000_000, "b": 1}]):
+            await ask("run-console.print", *long)
+    assert [len(entry["text"]) for entry in logs if entry["event"] == "run_console"] == [2_000] * 3
 
 
 async def test_pauses_are_bounded_for_each_initiator_and_keep_nobody_else_waiting(

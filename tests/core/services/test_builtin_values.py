@@ -8,7 +8,9 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
+from fluvial.air.data.weight import CHUNK
 from fluvial.errors import ServiceError
 from fluvial.identity import base58_decode
 from fluvial.services import Services
@@ -157,6 +159,7 @@ FAILURES: list[tuple[str, list[Any], int, str]] = [
     ("cmp.gt", [1, "2"], 4, "'y', must be i64"),
     ("array.sum", [[MOST, 1]], 7, "the sum does not fit"),
     ("array.sum", [["a"]], 4, "'xs', must be"),
+    ("array.sum", [[1] * 50_000 + ["a"]], 4, r"at `\$\[50000\]`"),
     ("array.dedup", [[1]], 4, "'xs', must be .*string"),
     ("array.slice", [[1, 2], 1, 3], 7, "no elements 1 to 3 in an array of 2"),
     ("array.slice", [[1, 2], 2, 1], 7, "no elements 2 to 1"),
@@ -203,6 +206,22 @@ async def test_failures(name: str, arguments: list[Any], status: int, complaint:
     with pytest.raises(ServiceError, match=complaint) as failure:
         await ask(name, *arguments)
     assert failure.value.status == status
+
+
+@pytest.mark.usefixtures("values")
+async def test_a_long_array_is_never_read_at_once(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    convert = msgspec.convert
+
+    def noted(value: Any, *more: Any, **options: Any) -> Any:
+        lengths.append(len(value) if isinstance(value, list) else 0)
+        return convert(value, *more, **options)
+
+    monkeypatch.setattr(msgspec, "convert", noted)
+    assert await ask("array.sum", [1] * 50_000) == 50_000
+    with pytest.raises(ServiceError):
+        await ask("array.sum", [1] * 50_000 + ["a"])
+    assert 0 < max(lengths) <= CHUNK
 
 
 @pytest.mark.usefixtures("values")

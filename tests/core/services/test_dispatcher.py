@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import anyio
 import pytest
+from fluvial.air.data.weight import EncodedJson
 from fluvial.clock import ManualClock
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.errors import PluginError, ResourceLimit, ServiceError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.seats import Execution, Json
 from fluvial.services import ServiceLimits, Services, dispatcher
+from fluvial.services.builtin.sig import Sig
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from tests.support.services import make_services
+from tests.support.services import KEYS, make_services
 
 
 class Echo(Effector[NoConfig]):
@@ -90,6 +92,8 @@ class Wasm(Execution):
                 raise ZeroDivisionError("trap")
             case "adder", "hang":
                 await anyio.sleep_forever()
+            case "adder", "many":
+                return [1] * 100_000
         raise ServiceError(1, "no such module")
 
     def services(self) -> Mapping[str, Sequence[str]]:
@@ -162,7 +166,7 @@ async def test_closing_stops_all_even_if_one_cannot(services: Services) -> None:
 
     assert echo.life == ["start", "stop"]
     assert [entry["error"] for entry in logs if entry["event"] == "service_stop_failed"] == [
-        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:154)"
+        "effector Stuck (service 'stuck'): stop() failed: OSError: busy (test_dispatcher.py:158)"
     ]
 
 
@@ -391,3 +395,32 @@ async def test_a_call_does_not_go_through_all_services_of_the_execution(
         assert await services.call(call("adder.add", 1, 2)) == 3
         assert (await status_of(services, call("adder.one")))[0] == 1
         assert many.lists == before
+
+
+class Turns:
+    """Gives turns at once, and notes who has had one."""
+
+    def __init__(self) -> None:
+        self.had: list[tuple[bool, bool]] = []
+
+    async def __call__(self, work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
+        self.had.append((light, pure))
+        return work()
+
+
+async def test_a_signature_over_heavy_data_is_verified_in_a_thread(services: Services, call: Any) -> None:
+    turns = Turns()
+    await services.serve(Sig(KEYS), kind="builtin")
+    data = [1] * 100_000
+    signature = list(KEYS.sign(bytes(data)))
+    assert await services.result(call("sig.verify", signature, data), turns) is True
+    assert turns.had == [(False, True)]
+
+
+async def test_a_heavy_result_of_the_execution_is_converted_in_a_thread(wasm: Services, call: Any) -> None:
+    turns = Turns()
+    assert await wasm.result(call("adder.add", 1, 2), turns) == 3
+    assert turns.had == []
+    result = await wasm.result(call("adder.many"), turns)
+    assert isinstance(result, EncodedJson)
+    assert turns.had == [(False, True)]

@@ -47,6 +47,20 @@ def test_more_own_records_than_one_round_publishes_again_all_get_their_turn() ->
     assert len(machine.store) == 150  # alone in its network, it is its own replica
 
 
+def test_records_at_many_keys_expire_some_at_a_time() -> None:
+    machine = machine_of("me", KademliaLimits(keys_per_stranger_max=1_200))
+    for number in range(1_200):
+        challenge = open_challenge(f"topic {number}")
+        machine.store.put(challenge, record_of("provider", challenge, lives_ms=1_000), NOW)
+    left = {len(machine.store): NOW}
+    while len(machine.store):
+        moment = machine.wake_at
+        machine.tick(moment)
+        left.setdefault(len(machine.store), moment)
+    assert list(left) == [1_200, 688, 176, 0]
+    assert left[0] - left[688] < 1_000
+
+
 def test_a_lookup_ends_before_a_request_that_nobody_reports_on_fails_by_itself() -> None:
     machine, limits = machine_of("me"), KademliaLimits()
     _, effects = machine.find_peers(CHAT.key, NOW, seeds=[contact_of("a")])

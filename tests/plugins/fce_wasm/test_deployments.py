@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -13,9 +15,11 @@ from fluvial.errors import ServiceError
 from fluvial.testing.execution import call_of
 from fluvial.testing.solo import Solo, solo
 from fluvial_fce_wasm.blueprints import made_blueprint
+from fluvial_fce_wasm.seat.interface_printer import InterfacePrinter
 from fluvial_fce_wasm.seat.options import WasmOptions
 from fluvial_fce_wasm.seat.seat import WasmExecution
 from fluvial_fce_wasm.tables import TABLES, ServiceEntry
+from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction
 
 from tests.plugins.fce_wasm.deploying import wasm
 
@@ -177,3 +181,41 @@ async def test_a_call_that_waits_for_a_replacement_is_a_call_of_the_new_one(peer
     calls = deployments.replace(mine, other, peer.peer), peer.part.call(call_of(mine.id, "f"))
     assert 11 in (await at_once(*calls))[0]
     assert await peer.part.call(call_of(mine.id, "f")) == 11
+
+
+def test_a_blueprint_of_more_modules_than_a_service_may_have_is_not_made() -> None:
+    with pytest.raises(ValueError, match="at most 12 modules, not 100,000"):
+        made_blueprint("many", ["no id"] * 100_000)
+
+
+class Watched(dict[str, WitFunction]):
+    """What a module exports, which notes how many look at it at the same time."""
+
+    def __init__(self, functions: dict[str, WitFunction]) -> None:
+        super().__init__(functions)
+        self._now = threading.Semaphore(1)
+        self.looks = self.crowded = 0
+
+    def items(self) -> Any:
+        if not self._now.acquire(blocking=False):
+            self.crowded += 1
+            return super().items()
+        self.looks += 1
+        threading.Event().wait(0.01)
+        self._now.release()
+        return super().items()
+
+
+async def test_interfaces_are_printed_one_after_another() -> None:
+    printer, exports = InterfacePrinter(), Watched({"note": WitFunction()})
+    printed: list[dict[str, Any]] = []
+
+    async def look() -> None:
+        printed.append(await printer.printed(ModuleShape(exports=exports)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(look)
+    assert [one["exports"] for one in printed] == [{"note": "note: func();"}] * 8
+    assert exports.looks > 8
+    assert not exports.crowded

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import msgspec
 import pytest
 from fluvial import hookimpl
-from fluvial.effectors import EffectorError
+from fluvial.clock import ManualClock
+from fluvial.effectors import EffectorError, Tetraplet
 from fluvial.errors import ConfigError
 from fluvial.host_interfaces import Guest, HostInterface, HostSession
+from fluvial.identity import PeerId
 from fluvial.offers import Registry
 from fluvial.ports import Context
 from fluvial.seats import Contributions, Part
+from fluvial.testing.execution import call_of
 from fluvial.testing.nodes import keys_of, nodes
+from fluvial_fce_wasm.seat.hosting import CallContext
 from fluvial_fce_wasm.wit.parsing import WitSyntaxError, parse_interface
 
 from tests.plugins.fce_wasm.deploying import ask, deployed, refusal
@@ -49,6 +56,32 @@ async def test_a_guest_knows_the_call_that_it_answers(tmp_path: Path) -> None:
         async with ada.run(script, at=bob.peer_id) as flow:
             (origins,) = (await flow.result())[0]
         assert origins == [{"peer": bob.peer_id, "service": "op", "function": "identity", "lens": ""}]
+
+
+class Origins(tuple[Tetraplet, ...]):
+    """Where the elements of a canon come from; notes in which thread that is looked at."""
+
+    __slots__ = ()
+    looked_at_in: ClassVar[list[str]] = []
+
+    def __iter__(self) -> Iterator[Tetraplet]:
+        self.looked_at_in.append(threading.current_thread().name)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("count", "is_main"), [(2, True), (2_000, False)])
+async def test_where_arguments_come_from_is_told_when_it_is_asked_for_and_in_a_thread_if_they_are_many(
+    count: int, is_main: bool
+) -> None:
+    Origins.looked_at_in.clear()
+    me, one = PeerId(BOB), Tetraplet(BOB, "op", "identity")
+    call = msgspec.structs.replace(call_of("s", "f", [[1]]), tetraplets=[Origins([one] * count)])
+    session = CallContext(me, ManualClock(0)).session(Guest(service="s", owner=me, call=call), None)
+    assert await session.functions["initiator"]() == str(call.initiator)
+    assert not Origins.looked_at_in
+    told = {"peer": BOB, "service": "op", "function": "identity", "lens": ""}
+    assert await session.functions["tetraplets"]() == [[told] * count]
+    assert {where == "MainThread" for where in Origins.looked_at_in} == {is_main}
 
 
 async def test_without_a_grant_it_is_not_deployed_and_after_a_revocation_not_called(tmp_path: Path) -> None:

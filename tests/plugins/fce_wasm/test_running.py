@@ -66,6 +66,14 @@ async def test_calls_of_many_at_once_are_made_one_after_the_other(kit: RunningSe
     assert sorted(results) == list(range(1, 51))
 
 
+async def test_arguments_that_would_take_too_much_memory_are_refused(kit: RunningService) -> None:
+    for _ in range(2):
+        with pytest.raises(GuestError, match="for the guest all of it would take more than 16,777,216 bytes") as error:
+            await kit.call("echo-bytes", [[1] * 600_000], seconds=5)
+        assert error.value.kind is FailureKind.ARGUMENT
+        assert await kit.call("echo-bytes", [[2] * 40_000], seconds=5) == [2] * 40_000
+
+
 async def test_a_call_that_waits_too_long_is_not_made(kit: RunningService) -> None:
     outcomes: list[object] = []
 

@@ -47,6 +47,11 @@ def folders(folder: Path) -> int:
     return len(list(folder.iterdir()))
 
 
+def blocks_of(folder: Path) -> int:
+    """What files and folders below a folder take, in blocks of 4 KiB."""
+    return sum(max(1, -(-one.stat().st_size // 4_096)) for one in folder.rglob("*"))
+
+
 def on_disk(folder: Path) -> dict[str, int]:
     """The files of one vault, and how long they are."""
     return {one.name: one.stat().st_size for one in folder.rglob("*") if NAME.fullmatch(one.name) and one.is_file()}
@@ -280,3 +285,28 @@ async def test_deployers_fetch_blobs_into_the_vault(tmp_path: Path) -> None:
             (seq (call "{bob.peer_id}" ("vault" "cat") [n] x) (call %init_peer_id% ("return" "") [x])))"""
         assert await flow(bob, script, bob) == ("é" * 500_000,)
         assert (await refusal(ada, bob, "vault fetch", str(blob)))[0] == 8
+
+
+async def test_what_small_vaults_take_on_the_disk_is_counted(tmp_path: Path) -> None:
+    vaults = await made(tmp_path, ManualClock(1_000), total_bytes_max=MIB)
+    full = 0
+    for count in range(MIB // 4_096):
+        try:
+            await vaults.write(call(initiator=keys_of(f"stranger {count}").peer_id), "a", b"x")
+        except EffectorError:
+            full += 1
+    assert full
+    assert MIB // 2 < blocks_of(tmp_path) * 4_096 <= MIB
+
+
+async def test_a_restart_does_not_wait_until_what_has_ended_is_deleted(tmp_path: Path) -> None:
+    clock = ManualClock(1_000)
+    vaults = await made(tmp_path, clock)
+    await vaults.write(call(), "a", b"one")
+    clock.time_ms += 60_000
+    vaults = await made(tmp_path, clock)
+    assert folders(tmp_path) == 1
+    await vaults.sweep()
+    assert folders(tmp_path) == 0
+    with pytest.raises(EffectorError, match="has ended"):
+        await vaults.write(call(), "a", b"two")

@@ -472,6 +472,7 @@ def test_the_waiting_room_keeps_its_bounds(arrivals: list[tuple[TrustStatement, 
         assert len(room) == len(waiting) <= 8
         assert all(sum(one.issuer == issuer for one in waiting) <= 3 for issuer in PEERS)
         assert all(len(pairs) <= 5 for pairs in room._of_sender.values())
+        assert room._most == max(map(len, room._of_sender.values()), default=0)
     issuers = set(room.issuers())
     assert {one.issuer for one, _ in room.release(lambda issuer: True)} == issuers
     assert len(room) == 0
@@ -486,6 +487,16 @@ def test_a_newcomer_takes_a_place_from_the_sender_that_has_most() -> None:
     assert room.put(trusts(c, a), b)
     assert not room.put(trusts(d, a), b), "two and two: nobody has more"
     assert room.put(bans(b, c), b), "a newer one takes the place of the older one"
+
+
+def test_a_newer_statement_without_a_place_leaves_that_of_the_older_one() -> None:
+    room = WaitingRoom(places=4, issuer_max=9, sender_max=1)
+    a, b, c, *_ = PEERS
+    older = trusts(a, b)
+    assert room.put(older, a)
+    assert room.put(trusts(b, c), b)
+    assert not room.put(bans(a, b), b), "its sender has enough"
+    assert [one for one, _ in room.release(lambda issuer: issuer == a)] == [older]
 
 
 @settings(max_examples=40, deadline=None)

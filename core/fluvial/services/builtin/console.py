@@ -11,6 +11,7 @@ from fluvial.identity import PeerId
 from fluvial.services.builtin.objects import text_of
 from fluvial.services.builtin.op import NOTHING
 from fluvial.services.status import shortened
+from fluvial.services.values import beginning
 
 PRINTED_CHARACTERS_MAX: Final = 2_000
 
@@ -38,6 +39,6 @@ class Console(Effector[NoConfig]):
         """
         # Deviation: the reference node refuses the particles of others; we keep them out of the usual log instead.
         write = self._log.info if call.initiator == self._peer else self._log.debug
-        text = shortened(text_of(values)[1:-1], PRINTED_CHARACTERS_MAX)
+        text = shortened(text_of(beginning(values, PRINTED_CHARACTERS_MAX))[1:-1], PRINTED_CHARACTERS_MAX)
         write("run_console", text=text, particle=call.particle_id, initiator=call.initiator)
         return NOTHING

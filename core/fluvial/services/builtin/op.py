@@ -8,6 +8,7 @@ from typing import Any, Final
 from fluvial.effectors import U8, Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.identity import base58_decode, base58_encode
+from fluvial.services.builtin.pieces import bytes_of
 from fluvial.services.status import Status
 
 NOTHING: Final = ""
@@ -72,7 +73,7 @@ class Op(Effector[NoConfig]):
     @function(inline=True)
     def bytes_to_b58(self, bytes_: list[U8]) -> str:
         """The base58 text (Bitcoin's alphabet) of bytes, of which there may be 4,096."""
-        return _to_base58(bytes(bytes_))
+        return _to_base58(bytes_of(bytes_))
 
     @function(inline=True)
     def bytes_from_b58(self, b58_string: str) -> list[U8]:

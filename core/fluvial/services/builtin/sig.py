@@ -9,6 +9,7 @@ import msgspec
 from fluvial.effectors import U8, Call, Effector, NoConfig, function
 from fluvial.errors import ServiceError
 from fluvial.identity import KeyPair, verify
+from fluvial.services.builtin.pieces import bytes_of
 from fluvial.services.status import Status
 
 RESERVED: Final = (
@@ -36,6 +37,7 @@ class Sig(Effector[NoConfig]):
     """
 
     service_id = "sig"
+    pure = True  # the key never changes
 
     def __init__(self, keys: KeyPair) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class Sig(Effector[NoConfig]):
                 f"peer {own} signs only data of its own; this comes from {foreign[0].service}.{foreign[0].function} "
                 f"on {foreign[0].peer}",
             )
-        message = bytes(data)
+        message = bytes_of(data)
         if message.startswith(RESERVED):
             raise ServiceError(
                 Status.NOT_ALLOWED,
@@ -76,7 +78,7 @@ class Sig(Effector[NoConfig]):
     @function(inline=True)
     def verify(self, signature: list[U8], data: list[U8]) -> bool:
         """Whether `signature` over `data` was made with the key of the peer that answers."""
-        return verify(self._keys.public_key, bytes(signature), bytes(data))
+        return verify(self._keys.public_key, bytes_of(signature), bytes_of(data))
 
     @function(inline=True)
     def get_peer_id(self) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -50,7 +50,11 @@ SILENT_PINGED_MAX: Final = 8
 OFFERED_MAX: Final = 64
 """Records published again or handed on in one round; the others wait for the next."""
 
-_Timer: TypeAlias = Literal["slow", "too slow", "expired", "upkeep"]
+KEYS_AT_ONCE: Final = 512
+"""Keys whose records are looked at in one go, a few milliseconds; others have their turn before the next ones are."""
+KEYS_PAUSE_MS: Final = 20
+
+_Timer: TypeAlias = Literal["slow", "too slow", "expired", "upkeep", "records"]
 
 
 class Kademlia:
@@ -106,6 +110,7 @@ class Kademlia:
         self._offers: dict[int, RecordOffer] = {}
         self._pinged: set[PeerId] = set()
         self._timers: list[tuple[int, int, _Timer]] = []
+        self._offers_left = 0  # of the round of upkeep
         self._shape = LookupShape(
             k=limits.k, alpha=limits.alpha, paths=limits.disjoint_paths, requests_max=limits.requests_max
         )
@@ -249,6 +254,8 @@ class Kademlia:
             _, ticket, what = heappop(self._timers)
             if what == "upkeep":
                 effects += self._upkeep(now)
+            elif what == "records":
+                effects += self._tend_records(now)
             elif what == "expired":
                 effects += self.failed(ticket, now)
             elif (request := self._outstanding.get(ticket)) is not None and request.operation in self._lookups:
@@ -366,7 +373,6 @@ class Kademlia:
         """Ping the silent, refresh, republish, replicate, expire; spread over rounds, so that no round is large."""
         limits = self._limits
         self._set_timer(now + UPKEEP_MS // 2 + self._rng.randrange(UPKEEP_MS), 0, "upkeep")
-        self.store.expire(now)
         effects: list[DhtEffect] = []
         silent = [contact for contact in self.table.silent() if contact.peer not in self._pinged]
         for contact in silent[:SILENT_PINGED_MAX]:
@@ -374,10 +380,28 @@ class Kademlia:
             effects.append(self._ask(contact, messages.Ping(), None, now))
         for index in self.table.stale(now - limits.refresh_ms)[:REFRESHED_MAX]:
             effects += self._refresh(index, now, self._shape)
-        publications = self.publications.due(now, limits.republish_ms) if limits.republish_ms else ()
-        foreign = self.store.due(now, limits.replicate_ms) if limits.replicate_ms else ()
-        room = max(0, limits.lookups_max // 2 - len(self._lookups))  # the other half is for whoever uses this peer
-        for challenge, record in list(islice(chain(publications, foreign), min(room, OFFERED_MAX))):
+        self._offers_left = OFFERED_MAX
+        effects += self._offer_again(
+            self.publications.due(now, limits.republish_ms) if limits.republish_ms else (), now
+        )
+        return effects + (self._tend_records(now) if not self.store.is_expiring else [])
+
+    def _tend_records(self, now: int) -> list[DhtEffect]:
+        """Drop some of the records that have expired, and hand on some of the others; then the next ones."""
+        limits = self._limits
+        keys = self.store.expire(now, most=KEYS_AT_ONCE)
+        if self.store.is_expiring:
+            self._set_timer(now + KEYS_PAUSE_MS, 0, "records")
+        return self._offer_again(self.store.due(now, limits.replicate_ms, keys) if limits.replicate_ms else (), now)
+
+    def _offer_again(self, records: Iterable[tuple[Challenge, ProviderRecord]], now: int) -> list[DhtEffect]:
+        """Offer records to their replicas once more, as many as there is room for."""
+        effects: list[DhtEffect] = []
+        room = max(
+            0, self._limits.lookups_max // 2 - len(self._lookups)
+        )  # the other half is for whoever uses this peer
+        for challenge, record in list(islice(records, min(room, self._offers_left))):
+            self._offers_left -= 1
             run = msgspec.structs.replace(self._new_run(challenge.key, now), reported=False, offer=(challenge, record))
             effects += self._start(run, (), now)[1]
         return effects

@@ -6,8 +6,8 @@ is kept at a limited number of keys.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -80,6 +80,7 @@ class RecordStore:
             own, bytes_max=limits.records_bytes_max, records_max=limits.keys_max, weigh=weigh, payer_at=self._payer_at
         )
         self._keys_of: Counter[PeerId] = Counter()
+        self._unlooked: deque[Key] = deque()
         self._changed: set[RecordPlace] | None = None
 
     def __len__(self) -> int:
@@ -187,14 +188,23 @@ class RecordStore:
         gone = [one.record for one in entry.records.values() if one.record.fields.withdrawn]
         return [entry.records[peer].record for peer in live] + gone
 
-    def due(self, now: int, every_ms: int) -> Iterator[tuple[Challenge, ProviderRecord]]:
+    def due(
+        self, now: int, every_ms: int, keys: Iterable[Key] | None = None
+    ) -> Iterator[tuple[Challenge, ProviderRecord]]:
         """The records that nobody has sent here for so long; each counts as sent now.
 
         Those that do not stand the checks any more are left out, and have their turn with the others. After some of them it ends; the next call goes on.
+
+        Args:
+            now: in milliseconds.
+            every_ms: how long.
+            keys: where to look; everywhere by default.
         """
         lapsed = 0
-        for key in self.keys():
-            entry = self._keys[key]
+        for key in self.keys() if keys is None else keys:
+            entry = self._keys.get(key)
+            if entry is None:
+                continue
             self._drop_expired(key, entry, now)
             for peer, one in tuple(entry.records.items()):
                 if now - one.sent_at < every_ms:
@@ -205,14 +215,29 @@ class RecordStore:
                 elif (lapsed := lapsed + 1) >= LAPSED_AT_ONCE:
                     return
 
-    def expire(self, now: int) -> None:
-        """Drop what has expired, and charge the rest to whoever pays for it now."""
-        for key in self.keys():
-            self._drop_expired(key, self._keys[key], now)
-        self._shares.renew()
-        for key, entry in self._keys.items():
-            for one in entry.records.values():
-                self._settle(key, one)
+    def expire(self, now: int, *, most: int | None = None) -> Sequence[Key]:
+        """Drop what has expired, and charge the rest to whoever pays for it now; returns at which keys that was done.
+
+        Args:
+            now: in milliseconds.
+            most: at so many keys at most, and the next calls go on, as long as :attr:`is_expiring`; at all of them by default.
+        """
+        if most is None or not self._unlooked:
+            self._shares.renew()
+            self._unlooked = deque(self._keys)
+        looked = [self._unlooked.popleft() for _ in range(min(most or len(self._unlooked), len(self._unlooked)))]
+        for key in looked:
+            entry = self._keys.get(key)
+            if entry is not None:
+                self._drop_expired(key, entry, now)
+                for one in entry.records.values():
+                    self._settle(key, one)
+        return looked
+
+    @property
+    def is_expiring(self) -> bool:
+        """Whether :meth:`expire` has keys left to look at."""
+        return bool(self._unlooked)
 
     def _stands(self, entry: KeyRecords, peer: PeerId, now: int) -> bool:
         """Whether a provider still solves the challenge: paths lapse and are revoked."""

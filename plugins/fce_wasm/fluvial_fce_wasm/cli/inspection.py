@@ -14,8 +14,8 @@ from fluvial.commands import blob_id_of
 from fluvial_fce_wasm.compiling import CodeCache
 from fluvial_fce_wasm.limits import GuestLimits
 from fluvial_fce_wasm.linking import NEVER, WASI
-from fluvial_fce_wasm.seat.builtin import interfaces_of
 from fluvial_fce_wasm.seat.hosting import CONTEXT_WIT
+from fluvial_fce_wasm.seat.interface_printer import interfaces_of
 from fluvial_fce_wasm.seat.vault_access import VAULT_WIT
 from fluvial_fce_wasm.shapes import described, named_types
 from fluvial_fce_wasm.wit.parsing import parse_interface

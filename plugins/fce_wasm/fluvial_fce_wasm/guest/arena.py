@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from ctypes import addressof
 from typing import Any, Final
 
@@ -46,11 +47,16 @@ class Budget:
 
 
 class Arena:
-    """Memory for one tree of arguments at a time."""
+    """Memory for one tree of arguments at a time.
 
-    __slots__ = ("_base", "_kept", "_left", "_place", "_view")
+    Args:
+        bytes_max: what it may have.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_base", "_budget", "_bytes_max", "_kept", "_left", "_place", "_view")
+
+    def __init__(self, bytes_max: int = sys.maxsize) -> None:
+        self._bytes_max = self._budget = bytes_max
         self._kept: list[Any] = []
         self._left = 0
         self._place = 0
@@ -65,10 +71,18 @@ class Arena:
         elif self._kept:
             self._kept.clear()
             self._left = self._place = 0
+        self._budget = self._bytes_max
+
+    def take(self, size: int) -> None:
+        """Count some bytes before memory is made for them; raises Misfit if there are not so many."""
+        self._budget -= size
+        if self._budget < 0:
+            raise Misfit(f"for the guest all of it would take more than {self._bytes_max:,} bytes")
 
     def reserve(self, size: int) -> tuple[memoryview, int, int]:
-        """(buffer, offset in it, address) of ``size`` bytes of any content."""
+        """(buffer, offset in it, address) of ``size`` bytes of any content; raises Misfit as :meth:`take`."""
         size = (size + 7) & ~7
+        self.take(size)
         if size > self._left:
             total = max(size, _ARENA_BYTES)
             raw = (ctypes.c_char * total)()
@@ -89,6 +103,6 @@ class Arena:
         return address
 
     def keep(self, buffer: Any) -> int:
-        """The address of a buffer that is not copied."""
+        """The address of a buffer that is not copied, and was counted before it was made."""
         self._kept.append(buffer)
         return addressof(buffer)

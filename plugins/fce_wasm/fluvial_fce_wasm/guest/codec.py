@@ -105,6 +105,7 @@ class _Bytes(ValuePlan):
         if not value:
             TAGGED.pack_into(view, at, VALUE_KINDS["list"], 0, 0)
             return
+        arena.take(len(value) * VALUE_BYTES)
         data = value if isinstance(value, bytes) else _bytes_of(value)
         laid = bytearray(len(data) * VALUE_BYTES)
         laid[0::VALUE_BYTES] = _U8 * len(data)

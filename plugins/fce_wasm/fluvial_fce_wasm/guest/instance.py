@@ -46,7 +46,7 @@ from fluvial_fce_wasm.guest.imports import (
     text_of,
 )
 from fluvial_fce_wasm.guest.scalars import VALUE_BYTES, BoolPlan, CharPlan, FloatPlan, IntegerPlan, ValuePlan
-from fluvial_fce_wasm.limits import GuestLimits
+from fluvial_fce_wasm.limits import MIB, GuestLimits
 from fluvial_fce_wasm.linking import LinkedImport, LinkPlan
 from fluvial_fce_wasm.process.messages import HostAnswer, HostQuestion
 from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
@@ -54,6 +54,8 @@ from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
 MEMORIES_MAX: Final = 32
 INSTANCES_MAX: Final = 256
 TABLES_MAX: Final = 64
+ARGUMENTS_BYTES_MAX: Final = 16 * MIB
+"""What the arguments of a call take as wasmtime has them, 32 bytes for each value: several times as much is needed on its way into the guest."""
 STATE_FOLDER: Final = "/state"
 """Where a guest sees its state directory."""
 FUEL_MAX: Final = 2**62
@@ -128,7 +130,7 @@ class LinkedInstances:
         self._facade: Unit
         self._contexts: list[int] = []
         self._functions: dict[tuple[str, str], tuple[Any, int, FunctionPlan]] = {}
-        self._arena = Arena()
+        self._arena = Arena(ARGUMENTS_BYTES_MAX)
         self._result = (ctypes.c_char * VALUE_BYTES)()
         self._result_at = addressof(self._result)
         self._call = CallState()
@@ -284,12 +286,14 @@ class LinkedInstances:
         """
         found = self._functions.get((interface, name))
         _, func_at, plan = found or self._function(interface, name, function)
-        arena = self._arena
-        arena.reset()
         try:
-            address = plan.encode(arguments, arena)
+            return self._begun(func_at, plan, plan.encode(arguments, self._arena), seconds)
         except Misfit as error:
             raise GuestError(FailureKind.ARGUMENT, str(error)) from None
+        finally:
+            self._arena.reset()  # the first step has read the arguments
+
+    def _begun(self, func_at: int, plan: FunctionPlan, address: int, seconds: float) -> GuestStep:
         self._until = time.monotonic() + seconds
         self._plan_of_result = result = plan.result
         self._call.begin()

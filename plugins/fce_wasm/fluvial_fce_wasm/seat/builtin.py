@@ -12,15 +12,12 @@ import msgspec
 from fluvial.blob_id import BlobId
 from fluvial.effectors import Call, Effector, EffectorError, NoConfig, function
 from fluvial.errors import FluvialError, ServiceError
-from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.blueprints import Blueprint, blueprint_bytes, made_blueprint, read_blueprint
 from fluvial_fce_wasm.seat.deployments import BAD, CONFLICT, NOT_FOUND, Deployments, check_alias
+from fluvial_fce_wasm.seat.interface_printer import InterfacePrinter
 from fluvial_fce_wasm.seat.permissions import Permissions
-from fluvial_fce_wasm.shapes import described, named_types
 from fluvial_fce_wasm.tables import ModuleRow, ServiceEntry
-from fluvial_fce_wasm.wit.printing import function_text, interface_text
-from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface, WitItem
 
 DEPLOY_S: Final = 600.0
 """Modules are fetched and compiled meanwhile."""
@@ -33,10 +30,11 @@ class Dist(Effector[NoConfig]):
     service_id = "dist"
     timeout_s = DEPLOY_S
 
-    def __init__(self, deployments: Deployments, permissions: Permissions) -> None:
+    def __init__(self, deployments: Deployments, permissions: Permissions, printer: InterfacePrinter) -> None:
         super().__init__()
         self._deployments = deployments
         self._permissions = permissions
+        self._printer = printer
 
     @function
     async def add_module(self, call: Call, module: str, name: str = "") -> str:
@@ -71,8 +69,8 @@ class Dist(Effector[NoConfig]):
         row = self._deployments.inventory.modules.get(module)
         if row is None:
             raise EffectorError(NOT_FOUND, f"there is no module {module[:80]!r}")
-        printed = await in_thread(lambda: {**interfaces_of(row.shape), "functions": described(row.shape)})
-        return {**_module(row), **printed}
+        printed = await self._printer.printed(row.shape)
+        return {**_module(row), **{key: one for key, one in printed.items() if key != "types"}}
 
     @function(inline=True)
     def make_blueprint(self, name: str, dependencies: list[str]) -> dict[str, Any]:
@@ -118,10 +116,11 @@ class Srv(Effector[NoConfig]):
     service_id = "srv"
     timeout_s = DEPLOY_S
 
-    def __init__(self, deployments: Deployments, permissions: Permissions) -> None:
+    def __init__(self, deployments: Deployments, permissions: Permissions, printer: InterfacePrinter) -> None:
         super().__init__()
         self._deployments = deployments
         self._permissions = permissions
+        self._printer = printer
 
     @function(inline=True, timeout_s=None)
     def list_(self) -> list[dict[str, Any]]:
@@ -190,33 +189,13 @@ class Srv(Effector[NoConfig]):
         facade = self._deployments.facade_of(self._deployments.service(service))
         if facade is None:
             raise EffectorError(NOT_FOUND, "its facade is not here any more")
-        shape = facade.shape
-        return await in_thread(
-            lambda: {"functions": described(shape), "types": named_types(shape), **interfaces_of(shape)}
-        )
+        return await self._printer.printed(facade.shape)
 
     def _owned(self, call: Call, service: str) -> ServiceEntry:
         self._permissions.require_deployer(call)
         entry = self._deployments.service(service)
         self._permissions.require_owner(call, entry)
         return entry
-
-
-def interfaces_of(shape: ModuleShape) -> dict[str, Any]:
-    """The imports and exports of a module as WIT texts."""
-    return {
-        side: {name: _item_text(name, item, shape) for name, item in items.items()}
-        for side, items in (("imports", shape.imports), ("exports", shape.exports))
-    }
-
-
-def _item_text(name: str, item: WitItem, shape: ModuleShape) -> str:
-    match item:
-        case WitInterface():
-            return interface_text(name, item)
-        case WitFunction():
-            return f"{name}: {function_text(item, shape.types)};"
-    return item.text
 
 
 def _module(row: ModuleRow) -> dict[str, Any]:

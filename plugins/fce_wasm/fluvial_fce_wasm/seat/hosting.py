@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import msgspec
 import structlog
 from fluvial.clock import Clock
-from fluvial.effectors import EffectorError
+from fluvial.effectors import EffectorError, Tetraplet
 from fluvial.errors import ConfigError, PluginError
 from fluvial.host_interfaces import Guest, HostInterface, HostSession
 from fluvial.identity import PeerId
+from fluvial.virtual.threads import in_thread
 
 from fluvial_fce_wasm.process.messages import HostAnswer
 from fluvial_fce_wasm.seat.options import EffectorGrant
@@ -21,6 +23,8 @@ from fluvial_fce_wasm.wit.types import WitInterface, WitPrimitive, WitResult
 
 HOST_S: Final = 30.0
 """How long one function of the host may take, if the call lives that long."""
+TETRAPLETS_AT_ONCE: Final = 1_024
+"""So many are told at once, in a millisecond; more of them, of an argument that is a large canon, in a thread."""
 STRING: Final = WitPrimitive("string")
 
 CONTEXT_WIT: Final = """
@@ -70,7 +74,10 @@ class CallContext(HostInterface):
         async def remaining_ms() -> int:
             return max(0, call.timestamp_ms + call.ttl_ms - self._clock.now_ms())
 
-        origins = [[{**_tetraplet(one)} for one in some] for some in call.tetraplets]
+        async def tetraplets() -> list[list[dict[str, str]]]:
+            work = partial(_told, call.tetraplets)
+            return work() if sum(map(len, call.tetraplets)) <= TETRAPLETS_AT_ONCE else await in_thread(work)
+
         return HostSession(
             {
                 "initiator": give(str(call.initiator)),
@@ -79,13 +86,16 @@ class CallContext(HostInterface):
                 "owner": give(str(guest.owner)),
                 "peer-id": give(str(self._peer)),
                 "remaining-ms": remaining_ms,
-                "tetraplets": give(origins),
+                "tetraplets": tetraplets,
             }
         )
 
 
-def _tetraplet(one: Any) -> dict[str, str]:
-    return {"peer": one.peer, "service": one.service, "function": one.function, "lens": one.lens}
+def _told(tetraplets: Sequence[Sequence[Tetraplet]]) -> list[list[dict[str, str]]]:
+    return [
+        [{"peer": one.peer, "service": one.service, "function": one.function, "lens": one.lens} for one in some]
+        for some in tetraplets
+    ]
 
 
 class OfferedInterface(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from fluvial_fce_wasm.failures import STATUSES, FailureKind, GuestError, Unknown
 from fluvial_fce_wasm.seat.builtin import Dist, Srv
 from fluvial_fce_wasm.seat.deployments import Deployments
 from fluvial_fce_wasm.seat.hosting import CallContext, HostCalls, HostShelf
+from fluvial_fce_wasm.seat.interface_printer import InterfacePrinter
 from fluvial_fce_wasm.seat.options import OPERATOR_KEY, WasmOptions
 from fluvial_fce_wasm.seat.permissions import Permissions
 from fluvial_fce_wasm.seat.vault_access import VaultInterface, VaultService
@@ -78,7 +79,7 @@ class WasmExecution(Execution):
 
     def contributions(self) -> Contributions:
         """The services ``dist``, ``srv`` and ``vault``, and those in Python, and the effectors that guests are granted."""
-        given = self.deployments, self._permissions
+        given = self.deployments, self._permissions, InterfacePrinter()
         return Contributions(
             services=(
                 Dist(*given),
@@ -105,9 +106,9 @@ class WasmExecution(Execution):
         await self.vaults.open()
         task_status.started()
         try:
-            while True:
-                await anyio.sleep(SWEEP_S)
+            while True:  # there may be thousands to delete at the start, which nobody waits for
                 await self.vaults.sweep()
+                await anyio.sleep(SWEEP_S)
         finally:
             with anyio.CancelScope(shield=True):
                 await self.deployments.close()

@@ -64,8 +64,8 @@ class Vault(msgspec.Struct):
 
     @property
     def takes(self) -> int:
-        """What it counts: a small file takes room, too."""
-        return FILE_BYTES + sum(map(_counted, self.sizes.values()))
+        """What it counts: a small file takes room, too, and so do the folder and what is noted about it."""
+        return 2 * FILE_BYTES + sum(map(_counted, self.sizes.values()))
 
 
 class Vaults:
@@ -88,11 +88,10 @@ class Vaults:
         self._brought: Counter[str] = Counter()  # the same by who brought it
 
     async def open(self) -> None:
-        """Find those that are there from before."""
+        """Find those that are there from before; those whose particle has ended go with the next :meth:`sweep`."""
         for vault in await in_thread(partial(_found, self._folder)):
             self._vaults[vault.folder.name] = vault
             self._count(vault.about, vault.takes)
-        await self.sweep()
 
     async def sweep(self) -> None:
         """Delete those whose particle has ended."""

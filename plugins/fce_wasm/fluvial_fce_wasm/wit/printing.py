@@ -71,21 +71,40 @@ KEYWORDS: Final = frozenset(
 _ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 
 
-def type_text(kind: WitType, names: Mapping[str, WitType] | None = None) -> str:
+class TypeNames:
+    """The names of types, of several for one type the first.
+
+    Args:
+        types: by name.
+    """
+
+    def __init__(self, types: Mapping[str, WitType]) -> None:
+        self._names: dict[WitType, str] = {}
+        for name, kind in types.items():
+            if not isinstance(kind, WitPrimitive):
+                self._names.setdefault(kind, name)
+
+    def of(self, kind: WitType) -> str | None:
+        """The name of a type; None if it has none."""
+        return self._names.get(kind)
+
+
+_NONE: Final = TypeNames({})
+
+
+def type_text(kind: WitType, names: TypeNames = _NONE) -> str:
     """A type as text.
 
     Args:
         kind: the type.
-        names: types that have names, which then stand for them. One without a name that has no text in WIT, such as a record, is
+        names: of types, for which they then stand. One without a name that has no text in WIT, such as a record, is
             written as it would be declared, in one line.
     """
-    for name, named in (names or {}).items():
-        if named == kind and not isinstance(kind, WitPrimitive):
-            return _id(name)
-    return _structure(kind, names or {})
+    name = names.of(kind)
+    return _structure(kind, names) if name is None else _id(name)
 
 
-def _structure(kind: WitType, names: Mapping[str, WitType]) -> str:
+def _structure(kind: WitType, names: TypeNames) -> str:
     match kind:
         case WitPrimitive(name):
             return name
@@ -111,7 +130,7 @@ def _keyword(kind: WitType) -> str:
     return {WitRecord: "record", WitVariant: "variant", WitEnum: "enum", WitFlags: "flags"}[type(kind)]
 
 
-def _members(kind: WitType, names: Mapping[str, WitType]) -> Iterable[str]:
+def _members(kind: WitType, names: TypeNames) -> Iterable[str]:
     match kind:
         case WitRecord(fields):
             return [f"{_id(name)}: {type_text(part, names)}" for name, part in fields]
@@ -122,29 +141,28 @@ def _members(kind: WitType, names: Mapping[str, WitType]) -> Iterable[str]:
     raise AssertionError(f"{kind} has no members")
 
 
-def function_text(function: WitFunction, names: Mapping[str, WitType] | None = None) -> str:
+def function_text(function: WitFunction, names: TypeNames = _NONE) -> str:
     """A function's type as text: ``func(a: s32) -> string``."""
     parameters = ", ".join(f"{_id(name)}: {type_text(kind, names)}" for name, kind in function.parameters)
     return f"func({parameters})" + (f" -> {type_text(function.result, names)}" if function.result is not None else "")
 
 
-def declaration_lines(name: str, kind: WitType, names: Mapping[str, WitType]) -> list[str]:
+def declaration_lines(name: str, kind: WitType, names: TypeNames) -> list[str]:
     """The lines that declare a named type."""
-    others = {other: named for other, named in names.items() if other != name}
     if isinstance(kind, WitRecord | WitVariant | WitEnum | WitFlags):
-        return [f"{_keyword(kind)} {_id(name)} {{", *(f"  {one}," for one in _members(kind, others)), "}"]
-    return [f"type {_id(name)} = {_structure(kind, others)};"]
+        return [f"{_keyword(kind)} {_id(name)} {{", *(f"  {one}," for one in _members(kind, names)), "}"]
+    return [f"type {_id(name)} = {_structure(kind, names)};"]
 
 
 def interface_text(name: str, interface: WitInterface) -> str:
     """An interface as a WIT declaration; ``name`` is its short name, or its full one for people."""
-    lines = [f"interface {name} {{"]
+    lines, names = [f"interface {name} {{"], TypeNames(interface.types)
     for each in interface.resources:
         lines.append(f"  resource {_id(each)};")
     for each, kind in interface.types.items():
-        lines += [f"  {line}" for line in declaration_lines(each, kind, interface.types)]
+        lines += [f"  {line}" for line in declaration_lines(each, kind, names)]
     for each, function in interface.functions.items():
-        lines.append(f"  {each if each.startswith('[') else _id(each)}: {function_text(function, interface.types)};")
+        lines.append(f"  {each if each.startswith('[') else _id(each)}: {function_text(function, names)};")
     return "\n".join([*lines, "}"])
 
 

@@ -33,6 +33,9 @@ class WaitingRoom:
         self._waiting: dict[Pair, tuple[Statement, PeerId]] = {}
         self._of_issuer: dict[PeerId, set[Pair]] = {}
         self._of_sender: dict[PeerId, OrderedDict[Pair, None]] = {}
+        self._having: dict[int, dict[PeerId, None]] = {}
+        """Senders by how many of their statements wait."""
+        self._most = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,7 +49,7 @@ class WaitingRoom:
         pair = statement.issuer, statement.subject
         known = self._waiting.get(pair)
         if known is not None:
-            if not is_newer(statement, known[0]):
+            if not is_newer(statement, known[0]) or (known[1] != sender and self._has_enough(sender)):
                 return False
             self._drop(pair)
         elif len(self._of_issuer.get(statement.issuer, ())) >= self._issuer_max:
@@ -55,7 +58,9 @@ class WaitingRoom:
             return False
         self._waiting[pair] = statement, sender
         self._of_issuer.setdefault(statement.issuer, set()).add(pair)
-        self._of_sender.setdefault(sender, OrderedDict())[pair] = None
+        own = self._of_sender.setdefault(sender, OrderedDict())
+        own[pair] = None
+        self._rank(sender, len(own) - 1, len(own))
         return True
 
     def may_take(self, statement: Statement, sender: PeerId) -> bool:
@@ -65,7 +70,7 @@ class WaitingRoom:
             return is_newer(statement, known[0])
         return (
             self._places > 0
-            and len(self._of_sender.get(sender, ())) < self._sender_max
+            and not self._has_enough(sender)
             and len(self._of_issuer.get(statement.issuer, ())) < self._issuer_max
         )
 
@@ -87,15 +92,17 @@ class WaitingRoom:
             if is_over(statement):
                 self._drop(pair)
 
+    def _has_enough(self, sender: PeerId) -> bool:
+        return len(self._of_sender.get(sender, ())) >= self._sender_max
+
     def _has_place_for(self, sender: PeerId) -> bool:
-        own = len(self._of_sender.get(sender, ()))
-        if own >= self._sender_max or not self._places:
+        if self._has_enough(sender) or not self._places:
             return False
         if len(self._waiting) < self._places:
             return True
-        most = max(self._of_sender, key=lambda one: len(self._of_sender[one]))
-        if most == sender or len(self._of_sender[most]) <= own + 1:
+        if self._most <= len(self._of_sender.get(sender, ())) + 1:
             return False
+        most = next(iter(self._having[self._most]))
         self._drop(next(iter(self._of_sender[most])))
         return True
 
@@ -104,6 +111,20 @@ class WaitingRoom:
         self._of_issuer[pair[0]].discard(pair)
         if not self._of_issuer[pair[0]]:
             del self._of_issuer[pair[0]]
-        del self._of_sender[sender][pair]
-        if not self._of_sender[sender]:
+        own = self._of_sender[sender]
+        del own[pair]
+        if not own:
             del self._of_sender[sender]
+        self._rank(sender, len(own) + 1, len(own))
+
+    def _rank(self, sender: PeerId, before: int, now: int) -> None:
+        """A sender has so many; who has most is known without a look at all of them, whose keys are free."""
+        if before:
+            del self._having[before][sender]
+            if not self._having[before]:
+                del self._having[before]
+        if now:
+            self._having.setdefault(now, {})[sender] = None
+        self._most = max(self._most, now)
+        while self._most and self._most not in self._having:
+            self._most -= 1
