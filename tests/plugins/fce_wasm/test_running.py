@@ -68,8 +68,8 @@ async def test_calls_of_many_at_once_are_made_one_after_the_other(kit: RunningSe
 
 async def test_arguments_that_would_take_too_much_memory_are_refused(kit: RunningService) -> None:
     for _ in range(2):
-        with pytest.raises(GuestError, match="for the guest all of it would take more than 16,777,216 bytes") as error:
-            await kit.call("echo-bytes", [[1] * 600_000], seconds=5)
+        with pytest.raises(GuestError, match="for the guest all of it would take more than 35,651,584 bytes") as error:
+            await kit.call("echo-bytes", [[1] * 1_200_000], seconds=5)
         assert error.value.kind is FailureKind.ARGUMENT
         assert await kit.call("echo-bytes", [[2] * 40_000], seconds=5) == [2] * 40_000
 

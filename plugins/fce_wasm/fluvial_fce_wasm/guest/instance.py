@@ -54,7 +54,7 @@ from fluvial_fce_wasm.wit.types import ModuleShape, WitFunction, WitInterface
 MEMORIES_MAX: Final = 32
 INSTANCES_MAX: Final = 256
 TABLES_MAX: Final = 64
-ARGUMENTS_BYTES_MAX: Final = 16 * MIB
+ARGUMENTS_BYTES_MAX: Final = 34 * MIB
 """What the arguments of a call take as wasmtime has them, 32 bytes for each value: several times as much is needed on its way into the guest."""
 STATE_FOLDER: Final = "/state"
 """Where a guest sees its state directory."""
