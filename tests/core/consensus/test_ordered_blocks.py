@@ -23,7 +23,7 @@ from fluvial.identity import KeyPair
 from fluvial.ledger import ordered, transactions
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, LedgerBlock
 from fluvial.ledger.genesis import Genesis
-from fluvial.ledger.ordered import SKIPPED_MAX
+from fluvial.ledger.ordered import LIE, ORDERED_WITHIN, SKIPPED_MAX
 from fluvial.ledger.perimeters import MEMBERS_MAX, CreatePerimeter, PerimeterMember, PerimeterTerms
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
@@ -221,7 +221,7 @@ def test_what_is_skipped_costs_little_and_is_of_one_author(monkeypatch: pytest.M
     late = encode_payload([pay(USERS[0], 0)])
     done = RULES.order(GENESIS.state(), [*lies, late, encode_payload(good)], height=1, time_ms=1, authors=[0] * 5 + [1])
     assert done.transactions == tuple(good)
-    assert SKIPPED_MAX <= len(tried) <= SKIPPED_MAX + len(good)
+    assert SKIPPED_MAX <= LIE * len(tried) <= SKIPPED_MAX + LIE * len(good)
 
 
 def test_who_is_copied_loses_nothing() -> None:
@@ -229,6 +229,29 @@ def test_who_is_copied_loses_nothing() -> None:
     copied = encode_payload(mine[: SKIPPED_MAX + 10])
     done = RULES.order(GENESIS.state(), [copied, encode_payload(mine)], height=1, time_ms=1, authors=[0, 1])
     assert done.transactions == tuple(mine)
+
+
+def test_what_others_were_faster_with_shuts_out_nothing_behind_it() -> None:
+    """A stranger gives one half of a pair to one validator and the other half to another."""
+    halves = [
+        [sign_transaction(USERS[0], GENESIS.chain, nonce, TransferUnits(one.public_key, 0)) for nonce in range(200)]
+        for one in NODES[:2]
+    ]
+    good = pay(USERS[1], 0)
+    payloads = [encode_payload(halves[0]), encode_payload([*halves[1], good])]
+    done = RULES.order(GENESIS.state(), payloads, height=1, time_ms=1, authors=[0, 1])
+    assert done.transactions == (*halves[0], good)
+
+
+def test_what_might_have_expired_when_it_is_ordered_is_not_proposed() -> None:
+    one = OneReplica()
+    body = TransferUnits(NODES[0].public_key, 1)
+    short, long = (
+        sign_transaction(keys, GENESIS.chain, 0, body, valid_until=1 + ORDERED_WITHIN + more)
+        for more, keys in enumerate(USERS, -1)
+    )
+    one.waits(short, long)
+    assert decode_payload(one.proposes()) == [long]
 
 
 # --- what is left out ---------------------------------------------------------------------------------------------------
