@@ -55,7 +55,7 @@ from fluvial_consensus_dag.pending import PendingVertices
 DEPTH: Final = 1_000
 """Vertices so many rounds below a committed leader are never ordered."""
 SLACK: Final = 250
-"""Rounds that are forgotten together."""
+"""Rounds that are forgotten together, by all at the same slot: whoever has forgotten a round takes on trust that a parent is of it, and stands on its child."""
 PENDING_MAX: Final = 4_096
 """Vertices that wait for parents."""
 SAME_SLOT_MAX: Final = 2
@@ -252,9 +252,9 @@ class Dag:
     def _stalled(self) -> None:
         """Nothing came for a while: perhaps the newest vertices were lost, one's own among them."""
         self._set(SetTimer("stall", 3 * self._setup.delta_ms))
-        if not self._moved:
-            if self._own is not None:
-                self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
+        if not self._moved and self._own is not None:
+            self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
+        if not self._moved or self._blind:
             self._set(NeedHistory())
         if not self._moved or self._pending.wanted:
             self._pull_everything()
@@ -262,11 +262,10 @@ class Dag:
 
     def _synced(self, slot: int) -> None:
         """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: follow, order nothing."""
-        if slot > self._decided + DEPTH:
-            self._blind = True
+        if slot > self._decided + DEPTH or (self._blind and slot > self._decided):
+            was_blind, self._blind = self._blind, True
             self._decided = slot
-            self._forget_below(slot)
-            if self._index is not None:
+            if self._index is not None and not was_blind:
                 self._persist(AwayRecord(slot))
         self._progress()
 
@@ -280,7 +279,7 @@ class Dag:
             self._seen_quorum = quorum
             self._set(SetTimer("round", 2 * self._span() + self._setup.idle_ms))
         number = quorum + 1
-        if self._index is None or number <= self._own_round or self._building == number:
+        if self._index is None or number <= max(self._own_round, self._decided) or self._building == number:
             return
         if number == 1 or self._due >= number or self._is_round_full(number - 1):
             self._building = number
@@ -305,7 +304,7 @@ class Dag:
         if built.request == self._building:
             self._building = 0
         number = self._graph.quorum_round + 1
-        if self._index is None or number <= self._own_round:
+        if self._index is None or number <= max(self._own_round, self._decided):
             return
         parents = self._parents(number)
         unsigned = Vertex(self._setup.epoch, number, self._index, parents, built.payload, built.time_ms, bytes(64))
@@ -357,7 +356,7 @@ class Dag:
                 continue
             self._covered[name] = None
             self._uncovered.pop(name, None)
-            pending += [parent.id for parent in self._graph.vertices[name].parents]
+            pending += [parent.id for parent in self._graph.standing(self._graph.vertices[name])]
 
     def _span(self) -> int:
         """Δ, or more if nothing was decided for many rounds."""
@@ -375,8 +374,9 @@ class Dag:
             self._decided += 1
             if decision.vertex is not None and not self._blind:
                 self._order(self._decided, decision.vertex)
-        if self._decided - self._graph.floor > DEPTH + SLACK:
-            self._forget_below(self._decided - DEPTH)
+        if floor_at(self._decided) > self._graph.floor:
+            self._forget_below(floor_at(self._decided))
+            self._deliver()  # what has waited for those rounds may decide more
 
     def _order(self, slot: int, name: bytes) -> None:
         leader = self._graph.vertices[name]
@@ -403,7 +403,7 @@ class Dag:
                 continue
             self._delivered[current] = None
             found.append(vertex)
-            pending += [parent.id for parent in vertex.parents]
+            pending += [parent.id for parent in vertex.parents if parent.round >= floor]
         return sorted(found, key=lambda one: (one.round, one.author, one.id))
 
     def _time_of(self, leader: Vertex) -> int:
@@ -421,7 +421,9 @@ class Dag:
         for name in self._graph.prune(floor):
             for known in (self._delivered, self._covered, self._uncovered):
                 known.pop(name, None)
-        self._pending.forget_below(floor)
+        for vertex in self._pending.forget_below(floor):
+            if vertex.id in self._pending and not self._graph.missing(vertex):
+                self._accept(self._pending.take(vertex.id))
 
     def _persist(self, record: DagRecord) -> None:
         self._set(Persist(encode(record)))
@@ -452,7 +454,8 @@ class Dag:
                     self._delivered = dict.fromkeys(record.delivered)
                 case AwayRecord(slot):
                     self._blind = True
-                    graph.floor, self._decided = max(graph.floor, slot), max(self._decided, slot)
+                    self._decided = max(self._decided, slot)
+                    graph.floor = max(graph.floor, floor_at(self._decided))
         graph.quorum_round = graph.floor - 1
         for record in found:
             self._written.append(_highest(record))
@@ -478,6 +481,11 @@ class Dag:
     def _taken(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def floor_at(decided: int) -> int:
+    """The first round that is kept once so many slots are decided."""
+    return max(1, (decided - DEPTH) // SLACK * SLACK)
 
 
 def _vertices_of(record: DagRecord) -> Sequence[Vertex]:

@@ -68,11 +68,18 @@ class Graph:
 
     def missing(self, vertex: Vertex) -> Sequence[Parent]:
         """The parents that are not here."""
-        return [one for one in vertex.parents if one.round >= self.floor and one.id not in self.vertices]
+        return [one for one in self.standing(vertex) if one.id not in self.vertices]
 
     def fits(self, vertex: Vertex) -> bool:
-        """Whether the parents that are here are what the vertex says of them."""
-        return all(self.vertices[one.id].reference == one for one in vertex.parents if one.id in self.vertices)
+        """Whether its parents, which are here, are what the vertex says of them.
+
+        What it says of rounds that are over is not looked at: whether such a parent is here by accident must not decide, since others might not have it.
+        """
+        return all(self.vertices[one.id].reference == one for one in self.standing(vertex))
+
+    def standing(self, vertex: Vertex) -> Iterator[Parent]:
+        """The parents of a vertex that count: all that it names of rounds that are kept."""
+        return (one for one in vertex.parents if one.round >= self.floor)
 
     def add(self, vertex: Vertex) -> None:
         """Accept a vertex whose parents are all here."""

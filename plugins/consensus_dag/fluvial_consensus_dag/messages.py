@@ -113,7 +113,7 @@ class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class AwayRecord(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The ledger was too far ahead, at this slot: nothing is ordered here any more, and no vertex of an earlier round counts."""
+    """The ledger was too far ahead, at this slot: nothing is ordered here any more."""
 
     slot: int
 

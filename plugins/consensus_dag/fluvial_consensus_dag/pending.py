@@ -5,7 +5,7 @@ What was dropped is pulled again, oldest first: a vertex that comes after its pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
@@ -82,14 +82,27 @@ class PendingVertices:
 
     def drop(self, name: bytes) -> None:
         """Forget a vertex, and for what it waited."""
-        for parent in self.take(name).parents:
+        self._stop_waiting(name, self.take(name).parents)
+
+    def forget_below(self, floor: int) -> Sequence[Vertex]:
+        """Forget the vertices of rounds that are over; nothing of those rounds is waited for any more. Returns those that have waited for that."""
+        for name in [one for one, vertex in self._vertices.items() if vertex.round < floor]:
+            self.drop(name)
+        found: list[Vertex] = []
+        for vertex in self._vertices.values():
+            over = [one for one in vertex.parents if one.round < floor]
+            if self._stop_waiting(vertex.id, over):
+                found.append(vertex)
+        return found
+
+    def _stop_waiting(self, name: bytes, parents: Iterable[Parent]) -> bool:
+        """A vertex does not wait for some parents any more; returns whether it has waited for one of them."""
+        waited = False
+        for parent in parents:
             waiting = self._children.get(parent.id)
             if waiting is not None and name in waiting:
+                waited = True
                 waiting.remove(name)
                 if not waiting:
                     del self._children[parent.id]
-
-    def forget_below(self, floor: int) -> None:
-        """Forget the vertices of rounds that are over."""
-        for name in [one for one, vertex in self._vertices.items() if vertex.round < floor]:
-            self.drop(name)
+        return waited
