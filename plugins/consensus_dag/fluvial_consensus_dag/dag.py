@@ -20,7 +20,6 @@ from fluvial.consensus.effects import (
     Effect,
     Forget,
     NeedHistory,
-    Order,
     Persist,
     Send,
     SetTimer,
@@ -32,6 +31,7 @@ from fluvial.identity import PeerId
 from fluvial.ledger.statements import VERTEX, Evidence, signed_bytes
 
 from fluvial_consensus_dag.committer import DagCommitter
+from fluvial_consensus_dag.deliveries import Deliveries
 from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
@@ -81,7 +81,7 @@ class Dag:
         self._committer = DagCommitter(self._graph, setup.validators)
         self._decided = 0
         self._blind = False
-        self._delivered: dict[bytes, None] = {}
+        self._deliveries = Deliveries(self._graph)
         self._own: Vertex | None = None
         self._own_round = 0
         self._covered: dict[bytes, None] = {}
@@ -125,6 +125,8 @@ class Dag:
                 self._progress()
             case TimerFired("stall"):
                 self._stalled()
+            case TimerFired("pull"):
+                self._pull_everything()
             case TimerFired():
                 pass
             case PayloadBuilt():
@@ -147,8 +149,11 @@ class Dag:
                 self._take(sender, vertex)
                 self._ask_parents(sender, [vertex])
             case Bundle(vertices):
+                known = len(self._graph.vertices)
                 for vertex in vertices:
                     self._take(sender, vertex)
+                if len(self._graph.vertices) > known and self._pending.wanted:
+                    self._set(SetTimer("pull", max(1, self._setup.delta_ms // 4)))  # there is more where that came from
                 self._asked.pop(sender, None)
                 self._ask_parents(sender, list(vertices))
             case Pull() as pull:
@@ -238,7 +243,7 @@ class Dag:
         self._answered[sender] = self._now
         asked = [one for one in pull.ids if one in graph.vertices]
         newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
-        lacking = graph.lacking(asked or newest, pull.have, asked, self._delivered)
+        lacking = graph.lacking(asked or newest, pull.have, asked, self._deliveries.done)
         room = BUNDLE_BYTES_MAX
         bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:
@@ -261,7 +266,7 @@ class Dag:
         self._moved = False
 
     def _synced(self, slot: int) -> None:
-        """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: follow, order nothing."""
+        """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: order nothing, until what is kept of it is here."""
         if slot > self._decided + DEPTH or (self._blind and slot > self._decided):
             was_blind, self._blind = self._blind, True
             self._decided = slot
@@ -370,56 +375,29 @@ class Dag:
 
     def _deliver(self) -> None:
         """Order the payloads in the history of each leader's vertex that is committed, in the order of the slots."""
-        for decision in self._committer.decide(self._decided + 1):
+        if self._blind:
+            self._catch_up()
+        for decision in [] if self._blind else self._committer.decide(self._decided + 1):
             self._decided += 1
-            if decision.vertex is not None and not self._blind:
-                self._order(self._decided, decision.vertex)
+            if decision.vertex is not None:
+                self._set(self._deliveries.order(self._decided, decision.vertex, max(1, self._decided - DEPTH)))
         if floor_at(self._decided) > self._graph.floor:
             self._forget_below(floor_at(self._decided))
             self._deliver()  # what has waited for those rounds may decide more
 
-    def _order(self, slot: int, name: bytes) -> None:
-        leader = self._graph.vertices[name]
-        fresh = [one for one in self._history_of(name, max(1, slot - DEPTH)) if one.payload]
-        self._set(
-            Order(
-                slot=slot,
-                proposer=leader.author,
-                time_ms=self._time_of(leader),
-                payloads=tuple(one.payload for one in fresh),
-                reference=name,
-                authors=tuple(one.author for one in fresh),
-            )
-        )
-
-    def _history_of(self, name: bytes, floor: int) -> list[Vertex]:
-        """What a leader's vertex stands on and was not ordered before."""
-        found = []
-        pending = [name]
-        while pending:
-            current = pending.pop()
-            vertex = self._graph.vertices.get(current)
-            if vertex is None or current in self._delivered or vertex.round < floor:
-                continue
-            self._delivered[current] = None
-            found.append(vertex)
-            pending += [parent.id for parent in vertex.parents if parent.round >= floor]
-        return sorted(found, key=lambda one: (one.round, one.author, one.id))
-
-    def _time_of(self, leader: Vertex) -> int:
-        """The lower median of the clocks of a leader's parents: it lies between those of correct validators, whatever the others say."""
-        times = sorted(
-            self._graph.vertices[one.id].time_ms
-            for one in leader.parents
-            if one.round == leader.round - 1 and one.id in self._graph.vertices
-        )
-        return times[(len(times) - 1) // 2] if times else 0
+    def _catch_up(self) -> None:
+        """See again, once the graph shows what others had ordered with the last block here, which is of a committed slot."""
+        leaders = [one.vertex for one in self._committer.decide(self._decided - 2)[:3]]
+        if len(leaders) == 3 and leaders[-1] is not None:
+            self._deliveries.catch_up([one for one in leaders if one is not None], self._decided - DEPTH)
+            self._blind = False
 
     # --- memory ---------------------------------------------------------------------------------------------------------
 
     def _forget_below(self, floor: int) -> None:
         for name in self._graph.prune(floor):
-            for known in (self._delivered, self._covered, self._uncovered):
+            self._deliveries.forget(name)
+            for known in (self._covered, self._uncovered):
                 known.pop(name, None)
         for vertex in self._pending.forget_below(floor):
             if vertex.id in self._pending and not self._graph.missing(vertex):
@@ -434,7 +412,7 @@ class Dag:
         floor = self._graph.floor
         while self._written and self._written[0] < floor:
             self._written.popleft()
-        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._delivered)))
+        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._deliveries.done)))
         if self._blind:
             self._persist(AwayRecord(self._decided))
         self._set(Forget(len(self._written)))
@@ -451,7 +429,8 @@ class Dag:
             match record:
                 case WindowRecord():
                     graph.floor, self._decided, self._own_round = record.floor, record.decided, record.own_round
-                    self._delivered = dict.fromkeys(record.delivered)
+                    self._deliveries.done = dict.fromkeys(record.delivered)
+                    self._blind = False
                 case AwayRecord(slot):
                     self._blind = True
                     self._decided = max(self._decided, slot)

@@ -170,6 +170,10 @@ class Graph:
         for place in range(bisect_right(rounds, known), bisect_left(rounds, highest)):
             yield rounds[place], author
 
+    def power_of(self, authors: Iterable[int]) -> int:
+        """The power of some authors together; each at most once."""
+        return self._validators.weight(authors)
+
     def reaches(self, start: bytes, targets: Sequence[bytes]) -> bytes | None:
         """The first of some vertices, all of one round, that is in the history of a vertex; None if none is."""
         wanted = dict.fromkeys(targets)

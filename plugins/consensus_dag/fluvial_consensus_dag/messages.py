@@ -113,7 +113,7 @@ class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class AwayRecord(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The ledger was too far ahead, at this slot: nothing is ordered here any more."""
+    """The ledger was too far ahead, at this slot: nothing is ordered here until the graph shows what others had ordered."""
 
     slot: int
 
