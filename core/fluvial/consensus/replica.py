@@ -424,7 +424,7 @@ class Replica:
                     self._accusations.hold(evidence)
         self.pool.forget(self.state, list(dict.fromkeys(paying)), header.height + 1)
         self._outputs.put(BlockFinal(block, done, reference))
-        self.shelf.note(header, done.state, terminal=done.terminal)
+        self.shelf.note(block, done.state, terminal=done.terminal)
         if proof is not None:
             self._tell_proven(header.height, proof)
         if not self._config.certifies_state:
