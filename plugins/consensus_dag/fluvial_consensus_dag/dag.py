@@ -36,7 +36,6 @@ from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_MAX,
-    VERTEX_PAYLOAD_BYTES_MAX,
     WEAK_MAX,
     AwayRecord,
     Bundle,
@@ -52,16 +51,16 @@ from fluvial_consensus_dag.messages import (
 )
 from fluvial_consensus_dag.pending import PendingVertices
 
-DEPTH: Final = 1_000
-"""Vertices so many rounds below a committed leader are never ordered."""
-SLACK: Final = 250
+DEPTH: Final = 200
+"""Vertices so many rounds below a committed leader are never ordered. Four validators that fill theirs have each other keep 1 MiB for each round."""
+SLACK: Final = 25
 """Rounds that are forgotten together, by all at the same slot: whoever has forgotten a round takes on trust that a parent is of it, and stands on its child."""
 PENDING_MAX: Final = 4_096
 """Vertices that wait for parents."""
 SAME_SLOT_MAX: Final = 2
 """Vertices of one author and round that are taken without having been asked for; two are the proof of an offence."""
 AHEAD_MAX: Final = 10_000
-RECORDS_MAX: Final = 512
+RECORDS_MAX: Final = 128
 GROWTH_MAX: Final = 32
 ASKED_MAX: Final = 64
 
@@ -288,7 +287,7 @@ class Dag:
             return
         if number == 1 or self._due >= number or self._is_round_full(number - 1):
             self._building = number
-            self._set(BuildPayload(number, None, VERTEX_PAYLOAD_BYTES_MAX))
+            self._set(BuildPayload(number, None, self._graph.payload_max))
 
     def _is_round_full(self, before: int) -> bool:
         """Whether a round has all that the next vertex should have among its parents, so that leaders get their support in time."""

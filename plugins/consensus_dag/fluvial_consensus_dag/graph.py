@@ -13,7 +13,7 @@ from itertools import islice
 
 from fluvial.ledger.statements import ValidatorSet, leader_of
 
-from fluvial_consensus_dag.messages import BUNDLE_MAX, VERTEX_PAYLOAD_BYTES_MAX, WEAK_MAX, Parent, Vertex
+from fluvial_consensus_dag.messages import BUNDLE_MAX, WEAK_MAX, Parent, Vertex, payload_max
 
 
 class Graph:
@@ -32,10 +32,12 @@ class Graph:
         highest: for each author, the highest round of a vertex of his.
         quorum_round: the highest round in which a quorum of authors has a vertex.
         top: the highest round of any vertex.
+        payload_max: bytes of a vertex's payload.
     """
 
     def __init__(self, epoch: int, validators: ValidatorSet) -> None:
         self._epoch, self._validators = epoch, validators
+        self.payload_max = payload_max(len(validators))
         self.floor = 1
         self.vertices: dict[bytes, Vertex] = {}
         self.rounds: dict[int, dict[int, list[bytes]]] = {}
@@ -58,7 +60,7 @@ class Graph:
             return False
         if len({one.id for one in vertex.parents}) != len(vertex.parents):
             return False
-        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > VERTEX_PAYLOAD_BYTES_MAX:
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > self.payload_max:
             return False
         if sum(one.author == vertex.author for one in vertex.parents) > 1:
             return False
