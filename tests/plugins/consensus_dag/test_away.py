@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
+import msgspec
 import pytest
 from fluvial.consensus.effects import (
     Broadcast,
@@ -18,6 +19,9 @@ from fluvial.consensus.effects import (
     SetTimer,
 )
 from fluvial.consensus.events import MessageReceived, PayloadBuilt, Synced, TimerFired
+from fluvial.consensus.lab.compare import good_case
+from fluvial.consensus.lab.run import LaboratoryRun
+from fluvial.consensus.lab.schedule import Crash
 from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.statements import NOTHING
 from fluvial_consensus_dag import dag
@@ -25,6 +29,7 @@ from fluvial_consensus_dag.dag import Dag, floor_at
 from fluvial_consensus_dag.messages import Parent, Vertex
 
 from tests.plugins.consensus_dag.test_pulls import PEERS, follower, hears, rounds
+from tests.support.algorithms import DAG
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +168,21 @@ def test_who_lacks_much_asks_again_as_soon_as_some_of_it_has_come(monkeypatch: p
                 effects += engine.handle(MessageReceived(PEERS[1], answer.data), now)
     assert engine.inspect()["view"] >= 298
     assert asked < 20
+
+
+@pytest.mark.long
+def test_three_of_four_go_on_with_proofs_if_one_of_them_was_away_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dag, "DEPTH", 8)
+    monkeypatch.setattr(dag, "SLACK", 2)
+    quiet = good_case("away", 4, end_ms=1_700)
+    schedule = msgspec.structs.replace(quiet, faults=[Crash(node=3, at_ms=300, restart_ms=1_200)])
+    run = LaboratoryRun(schedule, DAG, 1)
+    run.play()
+    run.copies[0].stop()
+    before = max(copy.replica.chain.tip.height for copy in run.copies[1:] if copy.replica is not None)
+    run.schedule = msgspec.structs.replace(schedule, end_ms=2_500)
+    run.play()
+    for copy in run.copies[1:]:
+        assert copy.replica is not None
+        assert not copy.replica.alarmed
+        assert copy.replica.chain.store.proof(before + 5) is not None
