@@ -1,5 +1,6 @@
 """Transactions that wait for a block: bounded in bytes, in number and for each sender; the lowest offer goes first when there is no room.
 
+What waits for an earlier transaction of its sender that is not here gives way first: it might never come, and such a transaction never costs anything. Then goes the lowest offer.
 A sender offers what it has: of a fee that is more than its balance, less what it offers for its others, only that counts. Of those who offer the same
 the one with most waiting goes first, so who has a few finds room where keys without a balance have filled all with dozens each.
 
@@ -53,10 +54,12 @@ class PoolRank(NamedTuple):
     """A sender among the others when there is no room: the lowest loses its last transaction.
 
     Attributes:
+        in_turn: whether all are here that come before its last transaction.
         offer: for its last transaction.
         waiting: minus the number of its transactions.
     """
 
+    in_turn: bool
     offer: int
     waiting: int
 
@@ -133,7 +136,6 @@ class TransactionPool:
         self._bytes += len(transaction)
         self._count += 1
         self._look(sender, account.nonce)
-        self._offers(sender)
         self._ends(until, sender, nonce)
 
     def _checked(self, transaction: bytes, state: State, height: int) -> Transaction:
@@ -155,7 +157,8 @@ class TransactionPool:
         if len(mine) >= self._per_sender or payment.nonce - account.nonce > AHEAD_MAX + self._per_sender:
             raise NoRoom("too many transactions of this key are waiting")
         left = account.balance - sum(waiting.offer for waiting in mine.values())
-        rank = PoolRank(min(payment.fee_max, max(0, left)), -len(mine) - 1)
+        offer, count = min(payment.fee_max, max(0, left)), len(mine) + 1
+        rank = PoolRank(max(payment.nonce, *mine, 0) - account.nonce < count, offer, -count)
         if self._is_full(size) and self._lowest() >= rank:
             raise _no_room()
         return rank
@@ -267,6 +270,7 @@ class TransactionPool:
             self._ready.pop(sender, None)
         elif sender not in self._ready:
             self._ready[sender] = None
+        self._offers(sender)
 
     def _offers(self, sender: bytes) -> None:
         """The last transaction of a key may be another one now."""
@@ -292,7 +296,8 @@ class TransactionPool:
 
     def _rank(self, sender: bytes) -> PoolRank:
         mine = self._waiting[sender]
-        return PoolRank(mine[max(mine)].offer, -len(mine))
+        last = max(mine)
+        return PoolRank(last - self._nonces[sender] < len(mine), mine[last].offer, -len(mine))
 
     def _lowest(self) -> PoolRank:
         """The lowest rank of those who have something waiting."""
@@ -301,7 +306,7 @@ class TransactionPool:
             if sender in self._waiting and self._rank(sender) == lowest:
                 return lowest
             heappop(self._poorest)
-        return PoolRank(UNITS_MAX, 0)
+        return PoolRank(in_turn=True, offer=UNITS_MAX, waiting=0)
 
     def _make_room(self, newcomer: PoolRank, size: int) -> None:
         """Drop the last transactions of those who rank lower than a newcomer will, if they are enough."""

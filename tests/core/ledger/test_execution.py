@@ -318,6 +318,25 @@ def test_of_those_who_offer_the_same_whoever_has_most_waiting_gives_way(monkeypa
     assert len(pool) == 12
 
 
+def test_what_waits_for_others_that_never_come_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that leave out their first transaction fill the pool, pay nothing, and would stay for ever."""
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 6)
+    pool = pool_with(*(stranger(number, 1) for number in range(6)))
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(6, 1), GENESIS.state(), 1)
+    for one in (pay(1), stranger(0, 0)):
+        pool.add(one, GENESIS.state(), 1)
+    taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+    assert set(taken) >= {pay(1), stranger(0, 0)}
+    after = run(pay(1), stranger(0, 0)).state
+    pool.forget(after, [USERS[0].public_key, keys_of("stranger 0").public_key])
+    for number in range(10, 15):
+        pool.add(stranger(number, 0), after, 1)
+    taken = pool.take(after, bytes_max=10_000, count_max=10)
+    assert set(taken) >= {stranger(number, 0) for number in range(10, 15)}
+    assert len(pool) == 6
+
+
 def test_what_has_expired_waits_no_more() -> None:
     """One block takes two of them; the others would be tried for each later one, before whoever comes then."""
     pool = pool_with(*(stranger(number, 0, valid_until=1) for number in range(6)), stranger(0, 1))
