@@ -55,8 +55,6 @@ DEPTH: Final = 200
 """Vertices so many rounds below a committed leader are never ordered. Four validators that fill theirs have each other keep 1 MiB for each round."""
 SLACK: Final = 25
 """Rounds that are forgotten together, by all at the same slot: whoever has forgotten a round takes on trust that a parent is of it, and stands on its child."""
-PENDING_MAX: Final = 4_096
-"""Vertices that wait for parents."""
 SAME_SLOT_MAX: Final = 2
 """Vertices of one author and round that are taken without having been asked for; two are the proof of an offence."""
 AHEAD_MAX: Final = 10_000
@@ -169,9 +167,8 @@ class Dag:
             return
         if not graph.floor <= vertex.round <= graph.quorum_round + AHEAD_MAX or not graph.is_well_formed(vertex):
             return
-        wanted = name in self._pending.wanted
         same = graph.rounds.get(vertex.round, {}).get(vertex.author, ())
-        if not wanted and (len(same) >= SAME_SLOT_MAX or len(self._pending) >= PENDING_MAX):
+        if len(same) >= SAME_SLOT_MAX and name not in self._pending.wanted:
             return
         message = signed_bytes(self._setup.chain, VERTEX, vertex.epoch, vertex.round, name)
         if not self._setup.verify(self._validators.keys[vertex.author], vertex.signature, message):

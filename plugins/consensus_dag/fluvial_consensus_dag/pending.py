@@ -1,4 +1,4 @@
-"""Vertices that wait for their parents: bounded in bytes for each author, so that one who lies takes the room of nobody else.
+"""Vertices that wait for their parents: bounded in bytes and in number for each author, so that one who lies takes the room of nobody else.
 
 What was dropped is pulled again, oldest first: a vertex that comes after its parents never waits.
 """
@@ -16,8 +16,10 @@ PENDING_BYTES_MAX: Final = 64 << 20
 """Of all authors together, if each has its part."""
 PART_BYTES_MIN: Final = 2 * PAYLOAD_BYTES_MAX
 """Of one author, however many there are."""
-PART_MAX: Final = 1_024
-"""Vertices of one author."""
+PENDING_MAX: Final = 4_096
+"""Vertices of all authors together, if each has its part."""
+PART_MIN: Final = 64
+"""Vertices of one author, however many there are."""
 VERTEX_BYTES: Final = 800
 PARENT_BYTES: Final = 320
 """What a vertex and each of its parents take in memory, with what is noted of who waits for it; measured: 600, and 305."""
@@ -37,6 +39,7 @@ class PendingVertices:
 
     def __init__(self, authors: int) -> None:
         self._part: Final = max(PENDING_BYTES_MAX // authors, PART_BYTES_MIN)
+        self._part_count: Final = max(PENDING_MAX // authors, PART_MIN)
         self._vertices: dict[bytes, Vertex] = {}
         self._children: dict[bytes, list[bytes]] = {}
         self._names: dict[int, dict[bytes, None]] = {}
@@ -57,7 +60,7 @@ class PendingVertices:
         """Let a vertex wait for its parents; of an author who has no room, those of the highest rounds go, perhaps this one."""
         weight = weight_of(vertex)
         mine = self._names.setdefault(vertex.author, {})
-        while self._bytes.get(vertex.author, 0) + weight > self._part or len(mine) >= PART_MAX:
+        while self._bytes.get(vertex.author, 0) + weight > self._part or len(mine) >= self._part_count:
             highest = max(mine, key=lambda one: self._vertices[one].round, default=None)
             if highest is None or self._vertices[highest].round <= vertex.round:
                 return False
