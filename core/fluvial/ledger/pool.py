@@ -92,6 +92,11 @@ class TransactionPool:
     def __len__(self) -> int:
         return self._count + len(self._urgent)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether something can be in the next block."""
+        return bool(self._ready) or len(self._urgent) > 0
+
     def holds(self, transaction: bytes) -> bool:
         """Whether these very bytes wait here; its body is not read for that."""
         try:

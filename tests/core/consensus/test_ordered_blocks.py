@@ -85,7 +85,7 @@ class ByHand:
 class OneReplica:
     """The first validator, with its engine in our hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_ms: int = 0) -> None:
         engines: list[ByHand] = []
 
         def make(setup: EngineSetup) -> ByHand:
@@ -103,6 +103,7 @@ class OneReplica:
                 rules=RULES,
                 pool=TransactionPool(GENESIS.chain),
                 delta_ms=100,
+                idle_ms=idle_ms,
             )
         )
         self._now = 0
@@ -118,6 +119,17 @@ class OneReplica:
         """Its next payload."""
         self._engine.bytes_max = bytes_max
         self._fire("build")
+        return self._engine.built[-1]
+
+    def builds(self) -> bool:
+        """Whether it makes a payload at once."""
+        before = len(self._engine.built)
+        self._fire("build")
+        return len(self._engine.built) > before
+
+    @property
+    def built(self) -> bytes:
+        """Its last payload."""
         return self._engine.built[-1]
 
     def orders(self, slot: int, payloads: Mapping[int, bytes]) -> Sequence[bytes]:
@@ -252,6 +264,15 @@ def test_what_might_have_expired_when_it_is_ordered_is_not_proposed() -> None:
     )
     one.waits(short, long)
     assert decode_payload(one.proposes()) == [long]
+
+
+def test_what_waits_for_others_does_not_keep_an_idle_ledger_busy() -> None:
+    """One transaction whose nonce lies in the future made blocks follow each other as fast as they can, for ever."""
+    one = OneReplica(idle_ms=1_000)
+    one.waits(pay(USERS[0], 1))
+    assert not one.builds()
+    one.waits(pay(USERS[0], 0))
+    assert decode_payload(one.built) == [pay(USERS[0], 0), pay(USERS[0], 1)]
 
 
 # --- what is left out ---------------------------------------------------------------------------------------------------
