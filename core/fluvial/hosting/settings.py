@@ -38,7 +38,7 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             ge=1,
             le=5_000,
-            description="transactions of one block that this peer proposes; bounds how long a block takes",
+            description="transactions of one block that this peer proposes, or signatures in them; bounds how long a block takes",
         ),
     ] = 1_000
     snapshot_blocks: Annotated[

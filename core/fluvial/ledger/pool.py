@@ -20,7 +20,15 @@ from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.ledger.execution import body_refusal, parameters_of, payment_refusal, refusal
 from fluvial.ledger.genesis import ACCOUNTS, UNITS_MAX, Account
 from fluvial.ledger.state import Changes, State
-from fluvial.ledger.transactions import SignedPayment, SignedTransaction, Transaction, parse, payment_of, transaction_id
+from fluvial.ledger.transactions import (
+    SignedPayment,
+    SignedTransaction,
+    Transaction,
+    parse,
+    payment_of,
+    transaction_id,
+    work_of,
+)
 from fluvial.ledger.urgent import NoRoom, UrgentLane
 
 WAITING_MAX: Final = 10_000
@@ -37,13 +45,15 @@ class WaitingTransaction(NamedTuple):
         transaction: its bytes.
         offer: what its sender pays at most, and can.
         fee_max: what its sender pays at most.
-        valid_until: the last height at which it may be executed. All of these are kept here, since what the bytes stand for may be forgotten.
+        valid_until: the last height at which it may be executed.
+        work: how many transactions it counts for in a block. All of these are kept here, since what the bytes stand for may be forgotten.
     """
 
     transaction: bytes
     offer: int
     fee_max: int
     valid_until: int
+    work: int
 
     def is_payable(self, balance: int, fee_per_byte: int) -> bool:
         """Whether somebody with this balance can pay for it."""
@@ -131,12 +141,13 @@ class TransactionPool:
             return
         account = _account(state, payment.sender)
         rank = self._place(payment, account, len(transaction))
-        self._checked(transaction, state, height)
+        signed = self._checked(transaction, state, height)
+        assert isinstance(signed, SignedTransaction), "it says who pays"
         if self._is_full(len(transaction)):
             self._make_room(rank, len(transaction))
         sender, nonce, until = payment.sender, payment.nonce, payment.valid_until
         self._waiting.setdefault(sender, {})[nonce] = WaitingTransaction(
-            transaction, rank.offer, payment.fee_max, until
+            transaction, rank.offer, payment.fee_max, until, work_of(signed)
         )
         self._bytes += len(transaction)
         self._count += 1
@@ -186,7 +197,7 @@ class TransactionPool:
         Args:
             state: on which they will be executed.
             bytes_max: of the block.
-            count_max: of the block.
+            count_max: of the block; one with several signatures counts as many times, unless it is the first.
             without: ids that must not be taken, while what follows them may.
             height: of the block; what is not valid so long is not taken.
         """
@@ -197,7 +208,8 @@ class TransactionPool:
         turns: Iterator[tuple[dict[int, WaitingTransaction], Account]] = (
             (self._waiting[sender], _account(state, sender)) for sender in ready
         )
-        while len(taken) < count_max:
+        count, urgent = len(taken), len(taken)
+        while count < count_max:
             again = []
             for mine, account in turns:
                 one = mine.get(account.nonce)
@@ -205,9 +217,11 @@ class TransactionPool:
                     continue
                 transaction = one.transaction
                 if transaction_id(transaction) not in without:
-                    if len(taken) >= count_max or len(transaction) + 8 > room:
+                    fits = count + one.work <= count_max or (count < count_max and len(taken) == urgent)
+                    if not fits or len(transaction) + 8 > room:
                         return taken
                     taken.append(transaction)
+                    count += one.work
                     room -= len(transaction) + 8
                 left = account.balance - len(transaction) * fee_per_byte
                 again.append((mine, Account(account.nonce + 1, left)))

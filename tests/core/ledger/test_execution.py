@@ -337,6 +337,24 @@ def test_what_waits_for_others_that_never_come_gives_way(monkeypatch: pytest.Mon
     assert len(pool) == 6
 
 
+def test_signatures_in_bodies_count_in_a_block_and_each_key_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can name an administrator sixty-four times, and sign something else."""
+    approvals = tuple((ADMINS[1].public_key, ADMINS[1].sign(bytes([number]))) for number in range(9))
+    body = UpdateValidators(remove=(str(NODES[0].peer_id),), approvals=approvals)
+    pool = pool_with(*(signed(USERS[0], nonce, body) for nonce in range(5)))
+    assert [len(pool.take(GENESIS.state(), bytes_max=10**6, count_max=most)) for most in (1, 10, 19, 20, 45)] == [
+        1,
+        1,
+        1,
+        2,
+        4,
+    ]
+    verified: list[bytes] = []
+    monkeypatch.setattr("fluvial.ledger.approvals.verify", lambda *given: bool(verified.append(given[1])))
+    assert run(signed(USERS[0], 0, body)).results == ("not enough administrators",)
+    assert len(verified) == 1
+
+
 def test_what_has_expired_waits_no_more() -> None:
     """One block takes two of them; the others would be tried for each later one, before whoever comes then."""
     pool = pool_with(*(stranger(number, 0, valid_until=1) for number in range(6)), stranger(0, 1))
