@@ -36,6 +36,7 @@ from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_MAX,
+    RECORD_BYTES_MAX,
     WEAK_MAX,
     AwayRecord,
     Bundle,
@@ -151,6 +152,8 @@ class Dag:
                     self._take(sender, vertex)
                 if len(self._graph.vertices) > known and self._pending.wanted:
                     self._set(SetTimer("pull", max(1, self._setup.delta_ms // 4)))  # there is more where that came from
+                if sum(map(size_of, self._unwritten)) >= RECORD_BYTES_MAX:
+                    self._write_vertices()  # who catches up makes none of its own for a while, with which they would go
                 self._asked.pop(sender, None)
                 self._ask_parents(sender, list(vertices))
             case Pull() as pull:
@@ -315,9 +318,7 @@ class Dag:
         self._own, self._own_round = vertex, number
         self._accept(vertex)
         self._cover([vertex.id])
-        for record in vertex_records(self._unwritten):
-            self._persist(record)
-        self._unwritten.clear()
+        self._write_vertices()
         self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
         self._records += 1
         if self._records >= RECORDS_MAX:
@@ -402,6 +403,11 @@ class Dag:
     def _persist(self, record: DagRecord) -> None:
         self._set(Persist(encode(record)))
         self._written.append(_highest(record))
+
+    def _write_vertices(self) -> None:
+        for record in vertex_records(self._unwritten):
+            self._persist(record)
+        self._unwritten.clear()
 
     def _write_window(self) -> None:
         """Let go of the records whose vertices are all forgotten; no vertex is written twice."""

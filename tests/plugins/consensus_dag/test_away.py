@@ -22,11 +22,12 @@ from fluvial.consensus.events import MessageReceived, PayloadBuilt, Synced, Time
 from fluvial.consensus.lab.compare import good_case
 from fluvial.consensus.lab.run import LaboratoryRun
 from fluvial.consensus.lab.schedule import Crash
+from fluvial.encoding import encode
 from fluvial.ledger.blocks import Anchor
 from fluvial.ledger.statements import NOTHING
 from fluvial_consensus_dag import dag
 from fluvial_consensus_dag.dag import Dag, floor_at
-from fluvial_consensus_dag.messages import Parent, Vertex
+from fluvial_consensus_dag.messages import Bundle, Parent, Vertex
 
 from tests.plugins.consensus_dag.test_pulls import PEERS, follower, hears, rounds
 from tests.support.algorithms import DAG
@@ -143,6 +144,22 @@ def test_who_was_away_believes_no_more_than_others() -> None:
     assert engine.inspect()["vertices"] == known
     hears(engine, Vertex(0, 52, 1, (*newest, Parent(25, 2, bytes(32))), b"", 1, bytes(64)))
     assert engine.inspect()["vertices"] == known + 1
+
+
+def test_what_comes_while_it_makes_no_vertices_is_written_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dag, "RECORD_BYTES_MAX", 5_000)
+    engine = follower(PEERS[0])
+    engine.start([], 0)
+    engine.handle(knows(90), 1)
+    older = [one for one in kept(90) if one.round < 90]
+    written = []
+    for start in range(0, len(older), 10):
+        bundle = encode(Bundle(tuple(older[start : start + 10])))
+        effects = engine.handle(MessageReceived(PEERS[1], bundle), 1)
+        assert not [one for one in effects if isinstance(one, BuildPayload)]
+        written.append(sum(len(one.record) for one in effects if isinstance(one, Persist)))
+    assert sum(size > 0 for size in written) >= 2
+    assert max(written) < 10_000
 
 
 def test_who_lacks_much_asks_again_as_soon_as_some_of_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
