@@ -2,7 +2,7 @@
 
 What waits for an earlier transaction of its sender that is not here gives way first: it might never come, and such a transaction never costs anything. Then goes the lowest offer.
 A sender offers what it has: of a fee that is more than its balance, less what it offers for its others, only that counts. Of those who offer the same
-the one with most waiting goes first, so who has a few finds room where keys without a balance have filled all with dozens each.
+the one with most waiting goes first, and then the one with the smallest balance, so who has a few, and some units, finds room where keys without a balance have filled all.
 
 What has expired goes, and so does what its sender cannot pay any more: else it would be tried for every block, in front of others.
 
@@ -44,6 +44,7 @@ class WaitingTransaction(NamedTuple):
     Attributes:
         transaction: its bytes.
         offer: what its sender pays at most, and can.
+        balance: of its sender, when it came.
         fee_max: what its sender pays at most.
         valid_until: the last height at which it may be executed.
         work: how many transactions it counts for in a block. All of these are kept here, since what the bytes stand for may be forgotten.
@@ -51,6 +52,7 @@ class WaitingTransaction(NamedTuple):
 
     transaction: bytes
     offer: int
+    balance: int
     fee_max: int
     valid_until: int
     work: int
@@ -67,11 +69,13 @@ class PoolRank(NamedTuple):
         in_turn: whether all are here that come before its last transaction.
         offer: for its last transaction.
         waiting: minus the number of its transactions.
+        balance: when its last transaction came. Keys cost nothing, and units do.
     """
 
     in_turn: bool
     offer: int
     waiting: int
+    balance: int
 
 
 class TransactionPool:
@@ -147,7 +151,7 @@ class TransactionPool:
             self._make_room(rank, len(transaction))
         sender, nonce, until = payment.sender, payment.nonce, payment.valid_until
         self._waiting.setdefault(sender, {})[nonce] = WaitingTransaction(
-            transaction, rank.offer, payment.fee_max, until, work_of(signed)
+            transaction, rank.offer, rank.balance, payment.fee_max, until, work_of(signed)
         )
         self._bytes += len(transaction)
         self._count += 1
@@ -174,7 +178,8 @@ class TransactionPool:
             raise NoRoom("too many transactions of this key are waiting")
         left = account.balance - sum(waiting.offer for waiting in mine.values())
         offer, count = min(payment.fee_max, max(0, left)), len(mine) + 1
-        rank = PoolRank(max(payment.nonce, *mine, 0) - account.nonce < count, offer, -count)
+        in_turn = max(payment.nonce, *mine, 0) - account.nonce < count
+        rank = PoolRank(in_turn, offer, -count, account.balance)
         if self._is_full(size) and self._lowest() >= rank:
             raise _no_room()
         return rank
@@ -316,7 +321,8 @@ class TransactionPool:
     def _rank(self, sender: bytes) -> PoolRank:
         mine = self._waiting[sender]
         last = max(mine)
-        return PoolRank(last - self._nonces[sender] < len(mine), mine[last].offer, -len(mine))
+        in_turn = last - self._nonces[sender] < len(mine)
+        return PoolRank(in_turn, mine[last].offer, -len(mine), mine[last].balance)
 
     def _lowest(self) -> PoolRank:
         """The lowest rank of those who have something waiting."""
@@ -325,7 +331,7 @@ class TransactionPool:
             if sender in self._waiting and self._rank(sender) == lowest:
                 return lowest
             heappop(self._poorest)
-        return PoolRank(in_turn=True, offer=UNITS_MAX, waiting=0)
+        return PoolRank(in_turn=True, offer=UNITS_MAX, waiting=0, balance=0)
 
     def _make_room(self, newcomer: PoolRank, size: int) -> None:
         """Drop the last transactions of those who rank lower than a newcomer will, if they are enough."""

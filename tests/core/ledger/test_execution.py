@@ -337,6 +337,16 @@ def test_what_waits_for_others_that_never_come_gives_way(monkeypatch: pytest.Mon
     assert len(pool) == 6
 
 
+def test_of_keys_that_offer_and_have_the_same_those_without_units_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a ledger without fees all offer nothing, and keys cost nothing."""
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
+    pool = pool_with(*(stranger(number, 0) for number in range(4)))
+    pool.add(pay(1), GENESIS.state(), 1)
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(4, 0), GENESIS.state(), 1)
+    assert pay(1) in pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+
+
 def test_signatures_in_bodies_count_in_a_block_and_each_key_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody can name an administrator sixty-four times, and sign something else."""
     approvals = tuple((ADMINS[1].public_key, ADMINS[1].sign(bytes([number]))) for number in range(9))
