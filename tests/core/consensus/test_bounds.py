@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from fluvial.consensus import block_chain, epoch_engine, snapshot_shelf
-from fluvial.consensus.block_chain import BlockChain, BlocksInMemory, RecentBlocks
+from fluvial.consensus.block_chain import BlockChain, BlocksInMemory, RecentBlocks, history_of
 from fluvial.consensus.epoch_engine import EARLY_MAX, EarlyMessages
 from fluvial.consensus.executor import Executor
 from fluvial.consensus.lab.keys import keys_of
@@ -73,6 +73,13 @@ def test_who_asks_for_blocks_that_are_not_in_memory_any_more_hears_of_none(monke
     assert not chain.store.has(2)
     assert [chain.answer(above).height for above in (0, 1, 2, 5, 9)] == [5] * 5
     assert not chain.answer(0).blocks
+
+
+def test_one_answer_holds_no_more_full_blocks_than_can_be_executed_in_one_piece() -> None:
+    proof = FinalityProof(Certificate(CHECKPOINT, 0, 10, NOTHING, ()))
+    full = [(block(height, bytes(200_000)), proof) for height in range(1, 10)]
+    large = [(block(height, bytes(1_000_000)), proof) for height in range(1, 10)]
+    assert [len(history_of(found, 9).blocks) for found in (full, large)] == [1, 1]
 
 
 def test_a_snapshot_is_due_after_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
