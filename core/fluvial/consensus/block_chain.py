@@ -11,7 +11,8 @@ from fluvial.ledger.blocks import LINKS_MAX, Anchor, BlockHeader, FinalityProof,
 from fluvial.ledger.statements import ValidatorSet, Verify
 
 ANSWER_BLOCKS_MAX: Final = 200
-ANSWER_BYTES_MAX: Final = 1 << 20
+ANSWER_BYTES_MAX: Final = 1 << 18
+"""Whoever asks executes an answer in one piece: a block or two that are full, some 0.1 s."""
 RECENT_BYTES_MAX: Final = 96 << 20
 """Of payloads in memory: those of as many blocks as a proof may reach back, and as votes for checkpoints are gathered for, if each is as large as it may be."""
 

@@ -54,7 +54,7 @@ class Executor:
         self, pool: TransactionPool, without: Container[bytes], bytes_max: int
     ) -> tuple[bytes, tuple[bytes, ...]]:
         """A payload of what waits, and its transactions; nothing is executed."""
-        return self._rules.gather(self.state, pool, without, bytes_max)
+        return self._rules.gather(self.state, pool, without, bytes_max, height=self.chain.tip.height + 1)
 
     def check(self, block: LedgerBlock, wall_ms: int) -> Executed:
         """Execute a proposed block.

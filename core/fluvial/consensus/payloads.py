@@ -26,7 +26,7 @@ class PayloadDesk:
     Args:
         executor: of the replica.
         pool: what waits.
-        idle_ms: for how long a payload is held back while nothing waits.
+        idle_ms: for how long a payload is held back while nothing waits that can be in it.
         happened: takes an event for the engine.
         put: gives an output to the shell.
     """
@@ -69,7 +69,7 @@ class PayloadDesk:
         if self._built_at == now:
             self._put(StartTimer(TIMER, 1))
             return
-        if not due and not len(self._pool) and self._idle_ms:
+        if not due and not self._pool.is_ready and self._idle_ms:
             if not self._held_back:
                 self._held_back = True
                 self._put(StartTimer(TIMER, self._idle_ms))

@@ -65,7 +65,7 @@ class LogReplay:
             case BlockEntry(block, proof):
                 if block.header.height > self._chain.tip.height:
                     done = self._executor.replay(block)
-                    self._shelf.note(block.header, done.state, terminal=done.terminal)
+                    self._shelf.note(block, done.state, terminal=done.terminal)
                 if proof is not None:
                     self._prove(block.header.height, proof)
             case ProofEntry(height, proof):

@@ -92,6 +92,7 @@ from fluvial.ledger.execution import Executed, Invalid, membership
 from fluvial.ledger.state import State
 from fluvial.ledger.statements import Evidence, ValidatorSet
 from fluvial.ledger.transactions import (
+    CarryRevocation,
     ReportOffence,
     SignedTransaction,
     parse,
@@ -414,16 +415,16 @@ class Replica:
         self._executor.advance(block, done)
         if proof is not None:
             self.chain.store.put_proof(header.height, proof)
-        senders = []
+        paying = []
         for transaction in done.transactions:
             match parse(transaction):
-                case SignedTransaction(sender=sender):
-                    senders.append(sender)
+                case SignedTransaction(sender=key) | CarryRevocation(payer=key):
+                    paying.append(key)
                 case ReportOffence(evidence):
                     self._accusations.hold(evidence)
-        self.pool.forget(self.state, list(dict.fromkeys(senders)), header.height + 1)
+        self.pool.forget(self.state, list(dict.fromkeys(paying)), header.height + 1)
         self._outputs.put(BlockFinal(block, done, reference))
-        self.shelf.note(header, done.state, terminal=done.terminal)
+        self.shelf.note(block, done.state, terminal=done.terminal)
         if proof is not None:
             self._tell_proven(header.height, proof)
         if not self._config.certifies_state:

@@ -11,7 +11,7 @@ from typing import Final
 from fluvial.consensus.block_chain import BlockChain
 from fluvial.consensus.wire import SnapshotAnswer, SnapshotAsk
 from fluvial.errors import RemoteProtocolError
-from fluvial.ledger.blocks import BlockHeader, FinalityProof
+from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock
 from fluvial.ledger.genesis import VALIDATORS
 from fluvial.ledger.light_client import ProvenFact, prove_fact
 from fluvial.ledger.snapshots import chunk_at
@@ -25,6 +25,10 @@ STEPS_BYTES: Final = 32_768
 """No further step is added to an answer that is as large."""
 STEPS_MAX: Final = 16
 """Epoch steps in one answer."""
+
+
+DUE_BYTES: Final = 64 << 20
+"""A snapshot is due after so many bytes of payloads as well: until then all of them stay, and are executed again after a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class SnapshotShelf:
 
     Args:
         chain: the final blocks.
-        every: a snapshot is due at each multiple of this height, and at the end of an epoch; 0 for never.
+        every: a snapshot is due at each multiple of this height, at the end of an epoch, and after ``DUE_BYTES``; 0 for never.
 
     Attributes:
         steps: by epoch: the proof of who validates after it.
@@ -52,10 +56,14 @@ class SnapshotShelf:
         self._chain, self._every = chain, every
         self._unproven: dict[int, tuple[BlockHeader, State, bool]] = {}
         self._kept: dict[int, ProvenState] = {}
+        self._bytes = 0
 
-    def note(self, header: BlockHeader, state: State, *, terminal: bool) -> None:
+    def note(self, block: LedgerBlock, state: State, *, terminal: bool) -> None:
         """A block was added; its state may be due for a snapshot."""
-        if terminal or (self._every and header.height % self._every == 0):
+        header = block.header
+        self._bytes += len(block.payload)
+        if terminal or (self._every and (header.height % self._every == 0 or self._bytes >= DUE_BYTES)):
+            self._bytes = 0
             self._unproven[header.height] = header, state, terminal
             if len(self._unproven) > UNPROVEN_MAX:
                 del self._unproven[next(iter(self._unproven))]

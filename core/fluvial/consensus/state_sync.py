@@ -6,10 +6,12 @@
                         │ ├──── the last part ───────────> installing ── installed ──> idle
                         │ └──── it has a later snapshot ─> asking, from the beginning of that one
                         ├─────── a lie ──────────────────> asking another peer; this one is never asked again
-                        └─────── no answer in time ──────> asking another peer
-                                 nobody is left ─────────> idle
+                        ├─────── no answer in time ──────> asking another peer
+                        │        nobody is left ─────────> idle
+                        └─────── little in its turn ─────> asking another peer
 
-A liar costs one message: what it says is believed only with signatures, and what was verified before stays. Another peer goes on where it has stopped.
+A peer has its turn for as long as an answer may take, and again if it has brought enough in it: who hands out one key at a time, just before it would be too late, keeps
+nobody for long. A liar costs one message: what it says is believed only with signatures, and what was verified before stays. Another peer goes on where it has stopped.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ from fluvial.ledger.blocks import BlockHeader, FinalityProof
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.light_client import LightClient
 from fluvial.ledger.offences import OFFENCES
-from fluvial.ledger.snapshots import StateAssembly
+from fluvial.ledger.snapshots import CHUNK_BYTES_MAX, StateAssembly
 from fluvial.ledger.statements import Evidence, ValidatorSet, Verify
 
 PATIENCE: Final = 4
-"""An answer may take so many Δ."""
+"""An answer may take so many Δ, and so long is a turn."""
+ENOUGH_BYTES: Final = CHUNK_BYTES_MAX // 4
+"""Of keys and values: who has brought as much in its turn has the next one as well."""
 BEGINNINGS_MAX: Final = 8
 """How often later snapshots may replace what was fetched; then the next peer is asked."""
 LIARS_MAX: Final = 1_024
@@ -49,6 +53,7 @@ class _Fetching:
         light: knows the validators of the epochs that were walked through.
         source: who is asked.
         tried: who has had a turn since the last progress.
+        brought: bytes, in this turn.
     """
 
     light: LightClient
@@ -58,6 +63,7 @@ class _Fetching:
     proof: FinalityProof | None = None
     assembly: StateAssembly | None = None
     beginnings: int = 0
+    brought: int = 0
 
     def is_late(self, answer: SnapshotAnswer) -> bool:
         """Whether an answer is to an earlier question, whose part came from somebody else meanwhile; that is no lie."""
@@ -116,16 +122,23 @@ class StateSync:
         if self._fetching is None and not self._installing and source != self._me and source not in self._liars:
             light = LightClient(self._genesis, epoch=epoch, validators=validators)
             self._fetching = _Fetching(light, source)
-            self._ask(self._fetching)
+            self._begin_turn(self._fetching, source)
 
     def is_asked(self, peer: PeerId) -> bool:
         """Whether a part of a snapshot is waited for from this peer."""
         return self._fetching is not None and self._fetching.source == peer
 
     def expired(self) -> None:
-        """No answer came in time."""
-        if self._fetching is not None:
-            self._turn(self._fetching)
+        """A turn is over."""
+        fetching = self._fetching
+        if fetching is None:
+            return
+        if not fetching.brought:
+            self._turn(fetching)
+        elif fetching.brought >= ENOUGH_BYTES:
+            self._begin_turn(fetching, fetching.source)
+        else:
+            self._begin_turn(fetching, next(iter(self._candidates(fetching)), fetching.source))
 
     def take(self, sender: PeerId, answer: SnapshotAnswer) -> None:
         """Take a part of who was asked; after the last one the shell has the snapshot. If the sender lies, others are asked."""
@@ -148,6 +161,8 @@ class StateSync:
             self._turn(fetching)
             return
         fetching.tried.clear()
+        leaves = answer.chunk.leaves if answer.chunk is not None else ()
+        fetching.brought += 1 + sum(len(key) + len(value) for _, key, value in leaves)
         assembly = fetching.assembly
         if assembly is None or assembly.missing is not None:
             self._ask(fetching)
@@ -207,6 +222,11 @@ class StateSync:
         missing = assembly.missing if assembly is not None else None
         height = header.height if header is not None else 0
         self._transmit(fetching.source, SnapshotAsk(fetching.light.epoch, height, missing or bytes(32)))
+
+    def _begin_turn(self, fetching: _Fetching, source: PeerId) -> None:
+        """Ask a peer from now on."""
+        fetching.source, fetching.brought = source, 0
+        self._ask(fetching)
         self._put_now(StartTimer(TIMER, PATIENCE * self._delta_ms))
 
     def _turn(self, fetching: _Fetching) -> None:
@@ -216,10 +236,11 @@ class StateSync:
         if following is None:
             self.end()
             return
-        fetching.source = following
-        self._ask(fetching)
+        self._begin_turn(fetching, following)
 
     def _candidates(self, fetching: _Fetching) -> Iterable[PeerId]:
-        for peer in fetching.light.validators.peers:
-            if peer != self._me and peer not in self._liars and peer not in fetching.tried:
+        validators = fetching.light.validators
+        after = (validators.index(fetching.source) or 0) + 1
+        for peer in (*validators.peers[after:], *validators.peers[:after]):
+            if peer not in (self._me, fetching.source) and peer not in self._liars and peer not in fetching.tried:
                 yield peer

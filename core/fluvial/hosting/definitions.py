@@ -95,6 +95,11 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
         select(blocks).where(blocks.c.height > _ABOVE, blocks.c.height <= _UPTO).order_by(blocks.c.height)
     ),
     "proofs": Statement(select(proofs).where(proofs.c.height > _ABOVE, proofs.c.height <= _UPTO)),
+    "block_sizes": Statement(
+        select(blocks.c.height, func.length(blocks.c.entry))
+        .where(blocks.c.height > _ABOVE, blocks.c.height <= _UPTO)
+        .order_by(blocks.c.height)
+    ),
     "highest_block": Statement(select(func.max(blocks.c.height))),
     "lowest_block": Statement(select(func.min(blocks.c.height))),
     "block": Statement(select(blocks.c.height).where(blocks.c.height == _AT)),

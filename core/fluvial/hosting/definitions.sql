@@ -37,6 +37,10 @@ WHERE consensus_blocks.height > :above AND consensus_blocks.height <= :upto ORDE
 SELECT consensus_proofs.height, consensus_proofs.checksum, consensus_proofs.entry
 FROM consensus_proofs
 WHERE consensus_proofs.height > :above AND consensus_proofs.height <= :upto
+-- block_sizes
+SELECT consensus_blocks.height, length(consensus_blocks.entry) AS length_1
+FROM consensus_blocks
+WHERE consensus_blocks.height > :above AND consensus_blocks.height <= :upto ORDER BY consensus_blocks.height
 -- highest_block
 SELECT max(consensus_blocks.height) AS max_1
 FROM consensus_blocks

@@ -91,7 +91,9 @@ class ConsensusHost(Consensus):
         self._desk: Final = HistoryDesk(
             context.database, self._table, self._transmit, lambda: self.view().height, context.log
         )
-        self._keeper: Final = SnapshotKeeper(context.database, plan.section.kept_blocks, context.log)
+        self._keeper: Final = SnapshotKeeper(
+            context.database, plan.section.kept_blocks, plan.section.kept_bytes, context.log
+        )
         self._mark: KeyMark | None = None
         self._timers: Final = ReplicaTimers(self._fired)
         self._failure: BaseException | None = None

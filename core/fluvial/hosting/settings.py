@@ -38,7 +38,7 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             ge=1,
             le=5_000,
-            description="transactions of one block that this peer proposes; bounds how long a block takes",
+            description="transactions of one block that this peer proposes, or signatures in them; bounds how long a block takes",
         ),
     ] = 1_000
     snapshot_blocks: Annotated[
@@ -57,6 +57,14 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="older blocks than so many below the newest snapshot are removed; others cannot get them here any more",
         ),
     ] = 100_000
+    kept_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**53,
+            description="and so are the oldest of them if all together have more bytes than this",
+        ),
+    ] = 256 << 20
     prices: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=2**62)]],
         Meta(

@@ -13,6 +13,7 @@ from fluvial.consensus.replay import snapshot_entries
 from fluvial.consensus.snapshot_shelf import ProvenState
 from fluvial.encoding import encode
 from fluvial.hosting import snapshot_table
+from fluvial.hosting.kept_blocks import KeptBlocks
 from fluvial.ports import Database
 from fluvial.prepared import Prepared
 
@@ -31,12 +32,14 @@ class SnapshotKeeper:
 
     Args:
         database: of the node.
-        kept_blocks: below a snapshot, for others.
+        kept_blocks: below a snapshot, for others,
+        kept_bytes: and so many bytes of blocks at most.
         log: of the host.
     """
 
-    def __init__(self, database: Database, kept_blocks: int, log: BoundLogger) -> None:
+    def __init__(self, database: Database, kept_blocks: int, kept_bytes: int, log: BoundLogger) -> None:
         self._database, self._kept_blocks, self._log = database, kept_blocks, log
+        self._kept = KeptBlocks(kept_bytes)
         self._due: ProvenState | None = None
         self._fetched: tuple[ProvenState, Callable[[], None]] | None = None
         self._wake = anyio.Event()
@@ -61,7 +64,7 @@ class SnapshotKeeper:
             StorageError: the database failed.
         """
         newest = await self._database.read(Prepared(snapshot_table.newest))
-        await self._tidy(newest, newest - self._kept_blocks)  # what an earlier run has left undone
+        await self._tidy(newest)  # what an earlier run has left undone
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
@@ -70,11 +73,11 @@ class SnapshotKeeper:
                 (snapshot, done), self._fetched, self._due = self._fetched, None, None
                 await self._write(snapshot)
                 done()
-                await self._tidy(snapshot.header.height, snapshot.header.height)
+                await self._tidy(snapshot.header.height, fetched=True)
             elif self._due is not None:
                 snapshot, self._due = self._due, None
                 await self._write(snapshot)
-                await self._tidy(snapshot.header.height, snapshot.header.height - self._kept_blocks)
+                await self._tidy(snapshot.header.height)
             self._busy = False
             self._rests_until = anyio.current_time() + REST * (anyio.current_time() - began)
             if self._fetched is not None:
@@ -91,10 +94,23 @@ class SnapshotKeeper:
             await anyio.sleep(PAUSE_S)
         self._log.info("snapshot_written", height=height, parts=number)
 
-    async def _tidy(self, newest: int, upto: int) -> None:
-        """Keep one snapshot, and the blocks above a height."""
+    async def _tidy(self, newest: int, *, fetched: bool = False) -> None:
+        """Keep one snapshot, and the last blocks up to it; none if the blocks up to it were fetched with it, which have gaps."""
         await self._remove(Prepared(snapshot_table.discard, keep=newest, rows_max=2 * PARTS))
+        upto = newest if fetched else await self._surplus(newest)
         await self._remove(Prepared(snapshot_table.prune, upto=upto, rows_max=ROWS))
+
+    async def _surplus(self, newest: int) -> int:
+        """The height up to which blocks are too many, or too many bytes; those that were counted before are not looked at again."""
+        while self._kept.height < newest:
+            look = Prepared(snapshot_table.sizes, above=self._kept.height, upto=newest, rows_max=ROWS)
+            found = await self._database.read(look)
+            for height, size in found:
+                self._kept.count(height, size)
+            if not found:
+                break
+            await anyio.sleep(PAUSE_S)
+        return self._kept.surplus(newest - self._kept_blocks)
 
     async def _remove(self, work: Prepared[bool]) -> None:
         while await self._database.write(work):  # noqa: ASYNC110 - the pause is for others

@@ -16,6 +16,7 @@ _ADD: Final = LOG["add_parts"]
 _OTHERS: Final = LOG["other_parts"]
 _DROP: Final = LOG["drop_part"]
 _LOWEST: Final = LOG["lowest_block"]
+_SIZES: Final = LOG["block_sizes"]
 _DROP_BLOCKS: Final = LOG["drop_blocks"]
 _DROP_PROOFS: Final = LOG["drop_proofs"]
 
@@ -90,6 +91,22 @@ def prune(transaction: Transaction, upto: int, rows_max: int) -> bool:
     transaction.change(_DROP_PROOFS, {"upto": end})
     transaction.change(_DROP_BLOCKS, {"upto": end})
     return bool(end < upto)
+
+
+def sizes(transaction: Transaction, above: int, upto: int, rows_max: int) -> Sequence[tuple[int, int]]:
+    """Heights and bytes of some blocks, the lowest first; none if there are no more.
+
+    Args:
+        transaction: of a read.
+        above: of heights above this one,
+        upto: and up to this one.
+        rows_max: how many.
+    """
+    lowest = transaction.value(_LOWEST)
+    if lowest is None:
+        return ()
+    above = max(above, lowest - 1)
+    return [(row[0], row[1]) for row in transaction.rows(_SIZES, {"above": above, "upto": min(upto, above + rows_max)})]
 
 
 def _key(height: int, number: int) -> bytes:

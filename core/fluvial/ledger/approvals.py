@@ -32,8 +32,8 @@ def approval_bytes(chain: bytes, body: NeedsApproval) -> bytes:
 
 
 def agreeing(chain: bytes, sender: bytes, body: NeedsApproval, administrators: Collection[bytes]) -> int:
-    """How many administrators want this: the sender, if it is one, and those whose approval is right."""
+    """How many administrators want this: the sender, if it is one, and those whose approval is right. Of each key the last approval counts."""
     message = approval_bytes(chain, body)
-    agreed = {sender} & set(administrators)
-    agreed |= {key for key, signature in body.approvals if key in administrators and verify(key, signature, message)}
-    return len(agreed)
+    asked = set(administrators)
+    approvals = {key: signature for key, signature in body.approvals if key in asked and key != sender}
+    return (sender in asked) + sum(verify(key, signature, message) for key, signature in approvals.items())

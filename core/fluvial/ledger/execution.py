@@ -13,7 +13,7 @@ from fluvial.ledger.bodies import apply
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, VALIDATORS, Account, Membership, Parameters
 from fluvial.ledger.offences import punish
 from fluvial.ledger.revocations import record_revocation
-from fluvial.ledger.setting import BlockSetting, BodyFailed
+from fluvial.ledger.setting import BlockSetting, BodyFailed, BodySettled
 from fluvial.ledger.state import Changes, State
 from fluvial.ledger.transactions import (
     CarryRevocation,
@@ -52,6 +52,10 @@ class Executed:
 
 class Invalid(Exception):
     """A transaction must not be in this block; the text says why, in a few words."""
+
+
+class Late(Invalid):
+    """As :class:`Invalid`; but the transaction may have been in time when it was sent, so that it is nobody's fault."""
 
 
 def membership(state: State) -> Membership:
@@ -144,19 +148,33 @@ def execute(
     return block.done()
 
 
+def payment_refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:
+    """Why nobody pays for a signed transaction; empty if somebody does, or if it is of another kind. It costs little: neither body nor signature is looked at."""
+    try:
+        payment = payment_of(transaction)
+        if payment is not None:
+            _paying(Changes(state), _setting(state, chain, height), payment, len(transaction), future=True)
+    except RemoteProtocolError as error:
+        return error.message
+    except Invalid as error:
+        return str(error)
+    return ""
+
+
 def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:
     """Why a transaction cannot wait for its turn; empty if it can, and then it is remembered. Its nonce may still lie in the future.
 
     What costs little is looked at first: who cannot pay is refused before the body is read, and before the signature is verified.
     """
-    setting = BlockSetting(
-        chain=chain, height=height, time_ms=0, epoch=membership(state).epoch, parameters=parameters_of(state)
+    return payment_refusal(state, transaction, chain=chain, height=height) or body_refusal(
+        state, transaction, chain=chain, height=height
     )
-    changes = Changes(state)
+
+
+def body_refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> str:
+    """As :func:`refusal`, of what :func:`payment_refusal` has nothing against."""
+    changes, setting = Changes(state), _setting(state, chain, height)
     try:
-        payment = payment_of(transaction)
-        if payment is not None:
-            _paying(changes, setting, payment, len(transaction), future=True)
         one = parse(transaction)
         if not isinstance(one, SignedTransaction):
             _urgent(changes, setting, one, len(transaction))
@@ -170,6 +188,12 @@ def refusal(state: State, transaction: bytes, *, chain: bytes, height: int) -> s
     return ""
 
 
+def _setting(state: State, chain: bytes, height: int) -> BlockSetting:
+    """Of what does not depend on a block's time."""
+    epoch, parameters = membership(state).epoch, parameters_of(state)
+    return BlockSetting(chain=chain, height=height, time_ms=0, epoch=epoch, parameters=parameters)
+
+
 def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str:
     """Execute one transaction; returns why its body had no effect, if so."""
     try:
@@ -180,13 +204,15 @@ def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str
     if not isinstance(one, SignedTransaction):
         try:
             _urgent(inner, setting, one, len(transaction))
+        except BodySettled as error:
+            raise Late(str(error)) from error
         except BodyFailed as error:
             raise Invalid(str(error)) from error
         changes.keep(inner)
         remember(transaction, one)
         return ""
     if isinstance(one.body, UpdateValidators) and (VALIDATORS, b"") in changes.written:
-        raise Invalid("one change of the validators in a block")
+        raise Late("one change of the validators in a block")
     _pay(changes, setting, one, len(transaction))
     remember(transaction, one)
     try:
@@ -227,7 +253,7 @@ def _paying(
     """The sender's account, as :func:`_payer`, if it is also this transaction's turn."""
     account = _payer(changes, setting, one, one.sender, size)
     if one.nonce != account.nonce and not (future and one.nonce > account.nonce):
-        raise Invalid("nonce")
+        raise Late("nonce")
     return account
 
 
@@ -242,9 +268,9 @@ def _payer(
     if one.chain != setting.chain:
         raise Invalid("chain")
     if setting.height > one.valid_until:
-        raise Invalid("expired")
+        raise Late("expired")
     account = changes.read(ACCOUNTS, key, Account) or Account()
     fee = size * setting.parameters.fee_per_byte
     if fee > one.fee_max or fee > account.balance:
-        raise Invalid("fee")
+        raise Late("fee")
     return Account(account.nonce, account.balance - fee)

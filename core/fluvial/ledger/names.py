@@ -1,7 +1,8 @@
 """Global names: first come, first served, without being overtaken by who sees the wish on its way.
 
 A name is wished for in two steps. First a hash of the name, a salt and the owner is committed; 1 to 100 blocks later the name is revealed. Who
-sees the reveal cannot be first any more. A name is leased for a number of blocks, and kept for its owner a while after that.
+sees the reveal cannot be first any more, and who sees the hash can keep nobody from it: each key has its own commitments. A name is leased for a number
+of blocks, and kept for its owner a while after that.
 
 Names are ASCII: whether two letters look alike, or which is the lower case of which, depends on tables that differ between versions of Python, and all
 validators must agree.
@@ -86,13 +87,6 @@ class NameRecord(msgspec.Struct, frozen=True, array_like=True):
     until: int
 
 
-class NameWish(msgspec.Struct, frozen=True, array_like=True):
-    """A commitment: whose, and at which height."""
-
-    owner: bytes
-    height: int
-
-
 def commitment(name: str, salt: bytes, owner: bytes) -> bytes:
     """What is committed before a name is revealed; the salt, 32 random bytes, keeps it from being guessed."""
     return sha256(b"fluvial/name/1\0" + salt + owner + name.encode()).digest()
@@ -114,9 +108,9 @@ def apply_name(changes: Changes, setting: BlockSetting, sender: bytes, body: Nam
     """Carry out a transaction about a name; raises BodyFailed."""
     match body:
         case CommitName(wish):
-            if changes.get(COMMITMENTS, wish) is not None:
+            if changes.get(COMMITMENTS, sender + wish) is not None:
                 raise BodyFailed("committed already")
-            changes.set(COMMITMENTS, wish, NameWish(sender, setting.height))
+            changes.set(COMMITMENTS, sender + wish, setting.height)
         case RevealName():
             _reveal(changes, setting, sender, body)
         case ChangeName(name, target, to, renew):
@@ -131,14 +125,14 @@ def apply_name(changes: Changes, setting: BlockSetting, sender: bytes, body: Nam
 def _reveal(changes: Changes, setting: BlockSetting, sender: bytes, body: RevealName) -> None:
     if not is_name(body.name):
         raise BodyFailed("no name")
-    key = commitment(body.name, body.salt, sender)
-    wish = changes.read(COMMITMENTS, key, NameWish)
-    if wish is None or wish.owner != sender or not 1 <= setting.height - wish.height <= REVEAL_MAX:
+    wish = sender + commitment(body.name, body.salt, sender)
+    committed_at = changes.read(COMMITMENTS, wish, int)
+    if committed_at is None or not 1 <= setting.height - committed_at <= REVEAL_MAX:
         raise BodyFailed("not committed in time")
     old = changes.read(NAMES, body.name.encode(), NameRecord)
     if old is not None and setting.height <= old.until + GRACE_BLOCKS:
         raise BodyFailed("taken")
-    changes.set(COMMITMENTS, key, None)
+    changes.set(COMMITMENTS, wish, None)
     changes.set(NAMES, body.name.encode(), NameRecord(sender, body.target, setting.height + LEASE_BLOCKS))
 
 

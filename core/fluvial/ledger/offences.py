@@ -6,7 +6,7 @@ from typing import Final
 
 from fluvial.identity import PeerId, verify
 from fluvial.ledger.genesis import VALIDATORS, Membership
-from fluvial.ledger.setting import BlockSetting, BodyFailed
+from fluvial.ledger.setting import BlockSetting, BodyFailed, BodySettled
 from fluvial.ledger.state import Changes
 from fluvial.ledger.statements import Evidence
 
@@ -22,11 +22,11 @@ def punish(changes: Changes, setting: BlockSetting, evidence: Evidence) -> None:
         BodyFailed: it proves nothing, is known already, or is too old.
     """
     if changes.get(OFFENCES, evidence.offender) is not None:
-        raise BodyFailed("known offence")
+        raise BodySettled("known offence")
     last_epoch = changes.read(VALIDATORS, evidence.offender, int)
     oldest = setting.epoch - setting.parameters.evidence_epochs_max
     if last_epoch is None or not oldest <= evidence.epoch <= setting.epoch or last_epoch < oldest:
-        raise BodyFailed("no validator of late")
+        raise BodySettled("no validator of late")
     if not evidence.convicts(setting.chain, verify):
         raise BodyFailed("no evidence")
     changes.set(OFFENCES, evidence.offender, evidence)

@@ -21,9 +21,14 @@ FRAMING: Final = 5
 PLACE_BYTES: Final = PAYLOAD_BYTES_MAX // TRANSACTIONS_MAX
 """What a transaction's place counts besides its bytes where authors are compared: neither many small ones nor a few large ones take more than their part."""
 
-SKIPPED_MAX: Final = 128
-"""Transactions of one author that are tried in vain in one block. A correct validator proposes what was valid when it came; that others were faster happens to
-few, or to copies of what is in the block, which do not count."""
+ORDERED_WITHIN: Final = 8
+"""So many blocks may pass until a payload is ordered. A transaction that is not valid for so long is not proposed: it might have expired by then."""
+
+SKIPPED_MAX: Final = 1_024
+"""Transactions of one author that are tried in vain in one block. What was valid when it came to a correct validator may be late: anybody can give others of the
+same nonces to another validator, or carry the same revocations there. Copies of what is in the block do not count."""
+LIE: Final = 8
+"""What no correct validator proposes counts so many times: it may have cost the verification of a signature."""
 
 
 class OrderedTransaction(NamedTuple):

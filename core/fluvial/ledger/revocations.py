@@ -14,7 +14,7 @@ import msgspec
 from fluvial.encoding import decode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import verify
-from fluvial.ledger.setting import BlockSetting, BodyFailed
+from fluvial.ledger.setting import BlockSetting, BodyFailed, BodySettled
 from fluvial.ledger.state import Changes, State
 
 REVOCATIONS: Final = "revocations"
@@ -116,7 +116,7 @@ def record_revocation(changes: Changes, setting: BlockSetting, statement: bytes)
     if known is not None:
         height = known.height
         if _time(read_revocation(known.statement)) <= _time(revocation):
-            raise BodyFailed("known revocation")
+            raise BodySettled("known revocation")
     if not verify(revocation.issuer, revocation.signature, revocation.signed):
         raise BodyFailed("not signed by its issuer")
     changes.set(REVOCATIONS, revocation.key, RevocationRecord(statement, height))

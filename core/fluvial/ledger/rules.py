@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX
-from fluvial.ledger.execution import BlockExecution, Executed, Invalid, execute
-from fluvial.ledger.ordered import FRAMING, SKIPPED_MAX, chosen
+from fluvial.ledger.execution import BlockExecution, Executed, Invalid, Late, execute
+from fluvial.ledger.ordered import FRAMING, LIE, ORDERED_WITHIN, SKIPPED_MAX, chosen
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.state import State
 from fluvial.ledger.transactions import decode_payload, encode_payload
@@ -40,16 +40,30 @@ class LedgerRules:
 
     def build(self, state: State, pool: TransactionPool, *, height: int, time_ms: int) -> tuple[bytes, Executed]:
         """A payload that is valid on a state, and what it makes of it."""
-        waiting = pool.take(state, bytes_max=self.limits.bytes_max, count_max=self.limits.transactions_max)
+        most = self.limits
+        waiting = pool.take(state, bytes_max=most.bytes_max, count_max=most.transactions_max, height=height)
         done = execute(state, waiting, chain=self.chain, height=height, time_ms=time_ms, strict=False)
         return encode_payload(done.transactions), done
 
     def gather(
-        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int
+        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int, *, height: int
     ) -> tuple[bytes, tuple[bytes, ...]]:
-        """A payload of what waits, for engines that order before anything is executed; and its transactions."""
-        room = min(self.limits.bytes_max, bytes_max - FRAMING)
-        waiting = pool.take(state, bytes_max=room, count_max=self.limits.transactions_max, without=without)
+        """A payload of what waits, for engines that order before anything is executed; and its transactions.
+
+        Args:
+            state: the newest.
+            pool: what waits.
+            without: ids of what is on its way already.
+            bytes_max: of the payload.
+            height: of the next block; the payload may come into one that is ``ORDERED_WITHIN`` higher.
+        """
+        waiting = pool.take(
+            state,
+            bytes_max=min(self.limits.bytes_max, bytes_max - FRAMING),
+            count_max=self.limits.transactions_max,
+            without=without,
+            height=height + ORDERED_WITHIN,
+        )
         return encode_payload(waiting), tuple(waiting)
 
     def check(self, state: State, payload: bytes, *, height: int, time_ms: int) -> Executed:
@@ -93,6 +107,8 @@ class LedgerRules:
                 continue
             try:
                 block.add(one.transaction)
-            except Invalid:
+            except Late:
                 skipped[one.author] = skipped.get(one.author, 0) + 1
+            except Invalid:
+                skipped[one.author] = skipped.get(one.author, 0) + LIE
         return block.done()

@@ -11,6 +11,10 @@ class BodyFailed(Exception):
     """A transaction's body has no effect; its fee and its nonce are used up all the same. The text is a few words."""
 
 
+class BodySettled(BodyFailed):
+    """What a body wants is on the ledger already, or too old for it; it may have been in time when it was sent."""
+
+
 class BlockSetting(msgspec.Struct, frozen=True, kw_only=True):
     """The block in which a transaction is executed.
 

@@ -113,6 +113,9 @@ class StateAssembly:
         if chunk.start != self.missing or not _begins(chunk.start, depth):
             raise RemoteProtocolError("this chunk does not begin where keys are missing")
         leaves = [TreeLeaf(module, key, value) for module, key, value in chunk.leaves]
+        # With a part of its key a module's name could have the place of another one's.
+        if any("\0" in one.module for one in leaves):
+            raise RemoteProtocolError("no module of the ledger has such a name")
         places = [one.place for one in leaves]
         inside = all(
             int.from_bytes(one, "big") >> (DEPTH_MAX - depth) == self._at >> (DEPTH_MAX - depth) for one in places

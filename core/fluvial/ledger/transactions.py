@@ -176,6 +176,11 @@ def carry_revocation(
     return encode(msgspec.structs.replace(unsigned, signature=keys.sign(_carried(unsigned))))
 
 
+def work_of(transaction: SignedTransaction) -> int:
+    """How many transactions it counts for in a proposal: as many as there are signatures in it. Those in its body are verified when it is executed."""
+    return 1 + len(getattr(transaction.body, "approvals", ())) + hasattr(transaction.body, "signature")
+
+
 def transaction_id(transaction: bytes) -> bytes:
     """The name of a transaction."""
     return sha256(transaction).digest()

@@ -304,7 +304,7 @@ class Simplex(Finality):
         if parent.id in self._terminal:
             self._propose(view, LedgerBlock(self._filler(parent, view.number)))
         else:
-            self._building = view.number
+            self._building, self._building_on = view.number, parent.id
             self._set(BuildPayload(view.number, parent.id))
 
     def _parent_for(self, number: int) -> BlockHeader | Anchor | None:
@@ -327,6 +327,9 @@ class Simplex(Finality):
             return
         parent = self._parent_for(view.number)
         if parent is None or parent.id in self._terminal or NOTARIZE in view.own:
+            return
+        if parent.id != self._building_on:  # a certificate came meanwhile
+            self._try_propose(view)
             return
         header = BlockHeader(
             chain=self._setup.chain,

@@ -48,6 +48,7 @@ class VoterState:
         self._best: Certificate | None = None
         self._pending: Certificate | None = None
         self._building = 0
+        self._building_on = b""
         self._records = 0
         self._progressed = False
         self._asked_at = -setup.delta_ms

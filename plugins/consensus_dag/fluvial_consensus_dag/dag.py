@@ -20,7 +20,6 @@ from fluvial.consensus.effects import (
     Effect,
     Forget,
     NeedHistory,
-    Order,
     Persist,
     Send,
     SetTimer,
@@ -32,11 +31,12 @@ from fluvial.identity import PeerId
 from fluvial.ledger.statements import VERTEX, Evidence, signed_bytes
 
 from fluvial_consensus_dag.committer import DagCommitter
+from fluvial_consensus_dag.deliveries import Deliveries
 from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_MAX,
-    VERTEX_PAYLOAD_BYTES_MAX,
+    RECORD_BYTES_MAX,
     WEAK_MAX,
     AwayRecord,
     Bundle,
@@ -52,16 +52,14 @@ from fluvial_consensus_dag.messages import (
 )
 from fluvial_consensus_dag.pending import PendingVertices
 
-DEPTH: Final = 1_000
-"""Vertices so many rounds below a committed leader are never ordered."""
-SLACK: Final = 250
-"""Rounds that are forgotten together."""
-PENDING_MAX: Final = 4_096
-"""Vertices that wait for parents."""
+DEPTH: Final = 200
+"""Vertices so many rounds below a committed leader are never ordered. Four validators that fill theirs have each other keep 1 MiB for each round."""
+SLACK: Final = 25
+"""Rounds that are forgotten together, by all at the same slot: whoever has forgotten a round takes on trust that a parent is of it, and stands on its child."""
 SAME_SLOT_MAX: Final = 2
 """Vertices of one author and round that are taken without having been asked for; two are the proof of an offence."""
 AHEAD_MAX: Final = 10_000
-RECORDS_MAX: Final = 512
+RECORDS_MAX: Final = 128
 GROWTH_MAX: Final = 32
 ASKED_MAX: Final = 64
 
@@ -81,7 +79,7 @@ class Dag:
         self._committer = DagCommitter(self._graph, setup.validators)
         self._decided = 0
         self._blind = False
-        self._delivered: dict[bytes, None] = {}
+        self._deliveries = Deliveries(self._graph)
         self._own: Vertex | None = None
         self._own_round = 0
         self._covered: dict[bytes, None] = {}
@@ -125,6 +123,8 @@ class Dag:
                 self._progress()
             case TimerFired("stall"):
                 self._stalled()
+            case TimerFired("pull"):
+                self._pull_everything()
             case TimerFired():
                 pass
             case PayloadBuilt():
@@ -147,8 +147,13 @@ class Dag:
                 self._take(sender, vertex)
                 self._ask_parents(sender, [vertex])
             case Bundle(vertices):
+                known = len(self._graph.vertices)
                 for vertex in vertices:
                     self._take(sender, vertex)
+                if len(self._graph.vertices) > known and self._pending.wanted:
+                    self._set(SetTimer("pull", max(1, self._setup.delta_ms // 4)))  # there is more where that came from
+                if sum(map(size_of, self._unwritten)) >= RECORD_BYTES_MAX:
+                    self._write_vertices()  # who catches up makes none of its own for a while, with which they would go
                 self._asked.pop(sender, None)
                 self._ask_parents(sender, list(vertices))
             case Pull() as pull:
@@ -165,9 +170,8 @@ class Dag:
             return
         if not graph.floor <= vertex.round <= graph.quorum_round + AHEAD_MAX or not graph.is_well_formed(vertex):
             return
-        wanted = name in self._pending.wanted
         same = graph.rounds.get(vertex.round, {}).get(vertex.author, ())
-        if not wanted and (len(same) >= SAME_SLOT_MAX or len(self._pending) >= PENDING_MAX):
+        if len(same) >= SAME_SLOT_MAX and name not in self._pending.wanted:
             return
         message = signed_bytes(self._setup.chain, VERTEX, vertex.epoch, vertex.round, name)
         if not self._setup.verify(self._validators.keys[vertex.author], vertex.signature, message):
@@ -238,7 +242,7 @@ class Dag:
         self._answered[sender] = self._now
         asked = [one for one in pull.ids if one in graph.vertices]
         newest = [ids[0] for number in (graph.top, graph.top - 1) for _, ids in graph.in_round(number)]
-        lacking = graph.lacking(asked or newest, pull.have, asked, self._delivered)
+        lacking = graph.lacking(asked or newest, pull.have, asked, self._deliveries.done)
         room = BUNDLE_BYTES_MAX
         bundle: list[Vertex] = []
         for vertex in lacking[:BUNDLE_MAX]:
@@ -252,21 +256,20 @@ class Dag:
     def _stalled(self) -> None:
         """Nothing came for a while: perhaps the newest vertices were lost, one's own among them."""
         self._set(SetTimer("stall", 3 * self._setup.delta_ms))
-        if not self._moved:
-            if self._own is not None:
-                self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
+        if not self._moved and self._own is not None:
+            self._set(Broadcast(encode(NewVertex(self._own)), "proposal"))
+        if not self._moved or self._blind:
             self._set(NeedHistory())
         if not self._moved or self._pending.wanted:
             self._pull_everything()
         self._moved = False
 
     def _synced(self, slot: int) -> None:
-        """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: follow, order nothing."""
-        if slot > self._decided + DEPTH:
-            self._blind = True
+        """The host knows the ledger up to a slot. Too far ahead, the graph in between cannot be had any more: order nothing, until what is kept of it is here."""
+        if slot > self._decided + DEPTH or (self._blind and slot > self._decided):
+            was_blind, self._blind = self._blind, True
             self._decided = slot
-            self._forget_below(slot)
-            if self._index is not None:
+            if self._index is not None and not was_blind:
                 self._persist(AwayRecord(slot))
         self._progress()
 
@@ -280,11 +283,11 @@ class Dag:
             self._seen_quorum = quorum
             self._set(SetTimer("round", 2 * self._span() + self._setup.idle_ms))
         number = quorum + 1
-        if self._index is None or number <= self._own_round or self._building == number:
+        if self._index is None or number <= max(self._own_round, self._decided) or self._building == number:
             return
         if number == 1 or self._due >= number or self._is_round_full(number - 1):
             self._building = number
-            self._set(BuildPayload(number, None, VERTEX_PAYLOAD_BYTES_MAX))
+            self._set(BuildPayload(number, None, self._graph.payload_max))
 
     def _is_round_full(self, before: int) -> bool:
         """Whether a round has all that the next vertex should have among its parents, so that leaders get their support in time."""
@@ -305,7 +308,7 @@ class Dag:
         if built.request == self._building:
             self._building = 0
         number = self._graph.quorum_round + 1
-        if self._index is None or number <= self._own_round:
+        if self._index is None or number <= max(self._own_round, self._decided):
             return
         parents = self._parents(number)
         unsigned = Vertex(self._setup.epoch, number, self._index, parents, built.payload, built.time_ms, bytes(64))
@@ -315,9 +318,7 @@ class Dag:
         self._own, self._own_round = vertex, number
         self._accept(vertex)
         self._cover([vertex.id])
-        for record in vertex_records(self._unwritten):
-            self._persist(record)
-        self._unwritten.clear()
+        self._write_vertices()
         self._set(Broadcast(encode(NewVertex(vertex)), "proposal"))
         self._records += 1
         if self._records >= RECORDS_MAX:
@@ -357,7 +358,7 @@ class Dag:
                 continue
             self._covered[name] = None
             self._uncovered.pop(name, None)
-            pending += [parent.id for parent in self._graph.vertices[name].parents]
+            pending += [parent.id for parent in self._graph.standing(self._graph.vertices[name])]
 
     def _span(self) -> int:
         """Δ, or more if nothing was decided for many rounds."""
@@ -371,68 +372,49 @@ class Dag:
 
     def _deliver(self) -> None:
         """Order the payloads in the history of each leader's vertex that is committed, in the order of the slots."""
-        for decision in self._committer.decide(self._decided + 1):
+        if self._blind:
+            self._catch_up()
+        for decision in [] if self._blind else self._committer.decide(self._decided + 1):
             self._decided += 1
-            if decision.vertex is not None and not self._blind:
-                self._order(self._decided, decision.vertex)
-        if self._decided - self._graph.floor > DEPTH + SLACK:
-            self._forget_below(self._decided - DEPTH)
+            if decision.vertex is not None:
+                self._set(self._deliveries.order(self._decided, decision.vertex, max(1, self._decided - DEPTH)))
+        if floor_at(self._decided) > self._graph.floor:
+            self._forget_below(floor_at(self._decided))
+            self._deliver()  # what has waited for those rounds may decide more
 
-    def _order(self, slot: int, name: bytes) -> None:
-        leader = self._graph.vertices[name]
-        fresh = [one for one in self._history_of(name, max(1, slot - DEPTH)) if one.payload]
-        self._set(
-            Order(
-                slot=slot,
-                proposer=leader.author,
-                time_ms=self._time_of(leader),
-                payloads=tuple(one.payload for one in fresh),
-                reference=name,
-                authors=tuple(one.author for one in fresh),
-            )
-        )
-
-    def _history_of(self, name: bytes, floor: int) -> list[Vertex]:
-        """What a leader's vertex stands on and was not ordered before."""
-        found = []
-        pending = [name]
-        while pending:
-            current = pending.pop()
-            vertex = self._graph.vertices.get(current)
-            if vertex is None or current in self._delivered or vertex.round < floor:
-                continue
-            self._delivered[current] = None
-            found.append(vertex)
-            pending += [parent.id for parent in vertex.parents]
-        return sorted(found, key=lambda one: (one.round, one.author, one.id))
-
-    def _time_of(self, leader: Vertex) -> int:
-        """The lower median of the clocks of a leader's parents: it lies between those of correct validators, whatever the others say."""
-        times = sorted(
-            self._graph.vertices[one.id].time_ms
-            for one in leader.parents
-            if one.round == leader.round - 1 and one.id in self._graph.vertices
-        )
-        return times[(len(times) - 1) // 2] if times else 0
+    def _catch_up(self) -> None:
+        """See again, once the graph shows what others had ordered with the last block here, which is of a committed slot."""
+        leaders = [one.vertex for one in self._committer.decide(self._decided - 2)[:3]]
+        if len(leaders) == 3 and leaders[-1] is not None:
+            self._deliveries.catch_up([one for one in leaders if one is not None], self._decided - DEPTH)
+            self._blind = False
 
     # --- memory ---------------------------------------------------------------------------------------------------------
 
     def _forget_below(self, floor: int) -> None:
         for name in self._graph.prune(floor):
-            for known in (self._delivered, self._covered, self._uncovered):
+            self._deliveries.forget(name)
+            for known in (self._covered, self._uncovered):
                 known.pop(name, None)
-        self._pending.forget_below(floor)
+        for vertex in self._pending.forget_below(floor):
+            if vertex.id in self._pending and not self._graph.missing(vertex):
+                self._accept(self._pending.take(vertex.id))
 
     def _persist(self, record: DagRecord) -> None:
         self._set(Persist(encode(record)))
         self._written.append(_highest(record))
+
+    def _write_vertices(self) -> None:
+        for record in vertex_records(self._unwritten):
+            self._persist(record)
+        self._unwritten.clear()
 
     def _write_window(self) -> None:
         """Let go of the records whose vertices are all forgotten; no vertex is written twice."""
         floor = self._graph.floor
         while self._written and self._written[0] < floor:
             self._written.popleft()
-        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._delivered)))
+        self._persist(WindowRecord(self._decided, floor, self._own_round, (), tuple(self._deliveries.done)))
         if self._blind:
             self._persist(AwayRecord(self._decided))
         self._set(Forget(len(self._written)))
@@ -449,10 +431,12 @@ class Dag:
             match record:
                 case WindowRecord():
                     graph.floor, self._decided, self._own_round = record.floor, record.decided, record.own_round
-                    self._delivered = dict.fromkeys(record.delivered)
+                    self._deliveries.done = dict.fromkeys(record.delivered)
+                    self._blind = False
                 case AwayRecord(slot):
                     self._blind = True
-                    graph.floor, self._decided = max(graph.floor, slot), max(self._decided, slot)
+                    self._decided = max(self._decided, slot)
+                    graph.floor = max(graph.floor, floor_at(self._decided))
         graph.quorum_round = graph.floor - 1
         for record in found:
             self._written.append(_highest(record))
@@ -478,6 +462,11 @@ class Dag:
     def _taken(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def floor_at(decided: int) -> int:
+    """The first round that is kept once so many slots are decided."""
+    return max(1, (decided - DEPTH) // SLACK * SLACK)
 
 
 def _vertices_of(record: DagRecord) -> Sequence[Vertex]:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from fluvial.ledger.statements import ValidatorSet, leader_of
 
-from fluvial_consensus_dag.messages import BUNDLE_MAX, VERTEX_PAYLOAD_BYTES_MAX, WEAK_MAX, Parent, Vertex
+from fluvial_consensus_dag.messages import BUNDLE_MAX, WEAK_MAX, Parent, Vertex, payload_max
 
 
 class Graph:
@@ -32,10 +32,12 @@ class Graph:
         highest: for each author, the highest round of a vertex of his.
         quorum_round: the highest round in which a quorum of authors has a vertex.
         top: the highest round of any vertex.
+        payload_max: bytes of a vertex's payload.
     """
 
     def __init__(self, epoch: int, validators: ValidatorSet) -> None:
         self._epoch, self._validators = epoch, validators
+        self.payload_max = payload_max(len(validators))
         self.floor = 1
         self.vertices: dict[bytes, Vertex] = {}
         self.rounds: dict[int, dict[int, list[bytes]]] = {}
@@ -58,7 +60,7 @@ class Graph:
             return False
         if len({one.id for one in vertex.parents}) != len(vertex.parents):
             return False
-        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > VERTEX_PAYLOAD_BYTES_MAX:
+        if len(vertex.parents) - len(before) > WEAK_MAX + 1 or len(vertex.payload) > self.payload_max:
             return False
         if sum(one.author == vertex.author for one in vertex.parents) > 1:
             return False
@@ -68,11 +70,18 @@ class Graph:
 
     def missing(self, vertex: Vertex) -> Sequence[Parent]:
         """The parents that are not here."""
-        return [one for one in vertex.parents if one.round >= self.floor and one.id not in self.vertices]
+        return [one for one in self.standing(vertex) if one.id not in self.vertices]
 
     def fits(self, vertex: Vertex) -> bool:
-        """Whether the parents that are here are what the vertex says of them."""
-        return all(self.vertices[one.id].reference == one for one in vertex.parents if one.id in self.vertices)
+        """Whether its parents, which are here, are what the vertex says of them.
+
+        What it says of rounds that are over is not looked at: whether such a parent is here by accident must not decide, since others might not have it.
+        """
+        return all(self.vertices[one.id].reference == one for one in self.standing(vertex))
+
+    def standing(self, vertex: Vertex) -> Iterator[Parent]:
+        """The parents of a vertex that count: all that it names of rounds that are kept."""
+        return (one for one in vertex.parents if one.round >= self.floor)
 
     def add(self, vertex: Vertex) -> None:
         """Accept a vertex whose parents are all here."""
@@ -162,6 +171,10 @@ class Graph:
         rounds = self._rounds_of[author]
         for place in range(bisect_right(rounds, known), bisect_left(rounds, highest)):
             yield rounds[place], author
+
+    def power_of(self, authors: Iterable[int]) -> int:
+        """The power of some authors together; each at most once."""
+        return self._validators.weight(authors)
 
     def reaches(self, start: bytes, targets: Sequence[bytes]) -> bytes | None:
         """The first of some vertices, all of one round, that is in the history of a vertex; None if none is."""

@@ -13,15 +13,22 @@ from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, TIME_MAX
 from fluvial.ledger.statements import VALIDATORS_MAX, Digest, Index, Signature, Slot
+from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX
 
 WEAK_MAX: Final = 16
 """Parents of older rounds in one vertex."""
 VERTEX_PAYLOAD_BYTES_MAX: Final = PAYLOAD_BYTES_MAX // 4
-"""Of one vertex: a block is shared by several authors, who make one in each round, and all of them are kept for many rounds."""
+VERTEX_PAYLOAD_BYTES_MIN: Final = TRANSACTION_BYTES_MAX + 8_192
+"""The largest transaction finds room in a vertex, however many authors there are."""
 RECORD_BYTES_MAX: Final = 2 << 20
 """Of the vertices in one record, if it has more than one."""
 BUNDLE_MAX: Final = 256
 BUNDLE_BYTES_MAX: Final = 512 << 10
+
+
+def payload_max(authors: int) -> int:
+    """How many bytes the payload of a vertex may have: so many authors share a block, who make one vertex each in a round, and all of them are kept for many rounds."""
+    return min(VERTEX_PAYLOAD_BYTES_MAX, max(PAYLOAD_BYTES_MAX // authors, VERTEX_PAYLOAD_BYTES_MIN))
 
 
 class Parent(msgspec.Struct, frozen=True, array_like=True):
@@ -113,7 +120,7 @@ class WindowRecord(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class AwayRecord(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The ledger was too far ahead, at this slot: nothing is ordered here any more, and no vertex of an earlier round counts."""
+    """The ledger was too far ahead, at this slot: nothing is ordered here until the graph shows what others had ordered."""
 
     slot: int
 

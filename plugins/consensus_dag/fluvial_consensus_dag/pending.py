@@ -1,11 +1,11 @@
-"""Vertices that wait for their parents: bounded in bytes for each author, so that one who lies takes the room of nobody else.
+"""Vertices that wait for their parents: bounded in bytes and in number for each author, so that one who lies takes the room of nobody else.
 
 What was dropped is pulled again, oldest first: a vertex that comes after its parents never waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX
@@ -16,8 +16,10 @@ PENDING_BYTES_MAX: Final = 64 << 20
 """Of all authors together, if each has its part."""
 PART_BYTES_MIN: Final = 2 * PAYLOAD_BYTES_MAX
 """Of one author, however many there are."""
-PART_MAX: Final = 1_024
-"""Vertices of one author."""
+PENDING_MAX: Final = 4_096
+"""Vertices of all authors together, if each has its part."""
+PART_MIN: Final = 64
+"""Vertices of one author, however many there are."""
 VERTEX_BYTES: Final = 800
 PARENT_BYTES: Final = 320
 """What a vertex and each of its parents take in memory, with what is noted of who waits for it; measured: 600, and 305."""
@@ -37,6 +39,7 @@ class PendingVertices:
 
     def __init__(self, authors: int) -> None:
         self._part: Final = max(PENDING_BYTES_MAX // authors, PART_BYTES_MIN)
+        self._part_count: Final = max(PENDING_MAX // authors, PART_MIN)
         self._vertices: dict[bytes, Vertex] = {}
         self._children: dict[bytes, list[bytes]] = {}
         self._names: dict[int, dict[bytes, None]] = {}
@@ -57,7 +60,7 @@ class PendingVertices:
         """Let a vertex wait for its parents; of an author who has no room, those of the highest rounds go, perhaps this one."""
         weight = weight_of(vertex)
         mine = self._names.setdefault(vertex.author, {})
-        while self._bytes.get(vertex.author, 0) + weight > self._part or len(mine) >= PART_MAX:
+        while self._bytes.get(vertex.author, 0) + weight > self._part or len(mine) >= self._part_count:
             highest = max(mine, key=lambda one: self._vertices[one].round, default=None)
             if highest is None or self._vertices[highest].round <= vertex.round:
                 return False
@@ -82,14 +85,27 @@ class PendingVertices:
 
     def drop(self, name: bytes) -> None:
         """Forget a vertex, and for what it waited."""
-        for parent in self.take(name).parents:
+        self._stop_waiting(name, self.take(name).parents)
+
+    def forget_below(self, floor: int) -> Sequence[Vertex]:
+        """Forget the vertices of rounds that are over; nothing of those rounds is waited for any more. Returns those that have waited for that."""
+        for name in [one for one, vertex in self._vertices.items() if vertex.round < floor]:
+            self.drop(name)
+        found: list[Vertex] = []
+        for vertex in self._vertices.values():
+            over = [one for one in vertex.parents if one.round < floor]
+            if self._stop_waiting(vertex.id, over):
+                found.append(vertex)
+        return found
+
+    def _stop_waiting(self, name: bytes, parents: Iterable[Parent]) -> bool:
+        """A vertex does not wait for some parents any more; returns whether it has waited for one of them."""
+        waited = False
+        for parent in parents:
             waiting = self._children.get(parent.id)
             if waiting is not None and name in waiting:
+                waited = True
                 waiting.remove(name)
                 if not waiting:
                     del self._children[parent.id]
-
-    def forget_below(self, floor: int) -> None:
-        """Forget the vertices of rounds that are over."""
-        for name in [one for one, vertex in self._vertices.items() if vertex.round < floor]:
-            self.drop(name)
+        return waited

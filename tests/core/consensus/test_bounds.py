@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from fluvial.consensus import block_chain, epoch_engine
-from fluvial.consensus.block_chain import BlockChain, BlocksInMemory, RecentBlocks
+from fluvial.consensus import block_chain, epoch_engine, snapshot_shelf
+from fluvial.consensus.block_chain import BlockChain, BlocksInMemory, RecentBlocks, history_of
 from fluvial.consensus.epoch_engine import EARLY_MAX, EarlyMessages
 from fluvial.consensus.executor import Executor
 from fluvial.consensus.lab.keys import keys_of
-from fluvial.ledger.blocks import BlockHeader, LedgerBlock, payload_hash
+from fluvial.consensus.snapshot_shelf import SnapshotShelf
+from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock, payload_hash
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
-from fluvial.ledger.statements import NOTHING, Validator
+from fluvial.ledger.statements import CHECKPOINT, NOTHING, Certificate, Validator
 
 ADA, EVE = keys_of("ada").peer_id, keys_of("eve").peer_id
 GENESIS = Genesis(name="bounds", time_ms=0, validators=(Validator(str(ADA)),))
@@ -72,6 +73,26 @@ def test_who_asks_for_blocks_that_are_not_in_memory_any_more_hears_of_none(monke
     assert not chain.store.has(2)
     assert [chain.answer(above).height for above in (0, 1, 2, 5, 9)] == [5] * 5
     assert not chain.answer(0).blocks
+
+
+def test_one_answer_holds_no_more_full_blocks_than_can_be_executed_in_one_piece() -> None:
+    proof = FinalityProof(Certificate(CHECKPOINT, 0, 10, NOTHING, ()))
+    full = [(block(height, bytes(200_000)), proof) for height in range(1, 10)]
+    large = [(block(height, bytes(1_000_000)), proof) for height in range(1, 10)]
+    assert [len(history_of(found, 9).blocks) for found in (full, large)] == [1, 1]
+
+
+def test_a_snapshot_is_due_after_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_shelf, "DUE_BYTES", 3_000)
+    chain = BlockChain(GENESIS.anchor(), RecentBlocks(100), GENESIS.chain)
+    shelf = SnapshotShelf(chain, 1_000)
+    for height in range(1, 11):
+        payload = bytes(1_000)
+        new = LedgerBlock(msgspec.structs.replace(block(height, payload).header, parent=chain.tip.id), payload)
+        chain.append(new)
+        shelf.note(new, GENESIS.state(), terminal=False)
+    proof = FinalityProof(Certificate(CHECKPOINT, 0, 10, chain.tip.id, ()))
+    assert [one.header.height for one in shelf.prove(10, proof)[1]] == [3, 6, 9]
 
 
 def test_what_was_executed_is_forgotten_once_it_is_final() -> None:

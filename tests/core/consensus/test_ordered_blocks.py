@@ -23,7 +23,7 @@ from fluvial.identity import KeyPair
 from fluvial.ledger import ordered, transactions
 from fluvial.ledger.blocks import PAYLOAD_BYTES_MAX, LedgerBlock
 from fluvial.ledger.genesis import Genesis
-from fluvial.ledger.ordered import SKIPPED_MAX
+from fluvial.ledger.ordered import LIE, ORDERED_WITHIN, SKIPPED_MAX
 from fluvial.ledger.perimeters import MEMBERS_MAX, CreatePerimeter, PerimeterMember, PerimeterTerms
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
@@ -85,7 +85,7 @@ class ByHand:
 class OneReplica:
     """The first validator, with its engine in our hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_ms: int = 0) -> None:
         engines: list[ByHand] = []
 
         def make(setup: EngineSetup) -> ByHand:
@@ -103,6 +103,7 @@ class OneReplica:
                 rules=RULES,
                 pool=TransactionPool(GENESIS.chain),
                 delta_ms=100,
+                idle_ms=idle_ms,
             )
         )
         self._now = 0
@@ -118,6 +119,17 @@ class OneReplica:
         """Its next payload."""
         self._engine.bytes_max = bytes_max
         self._fire("build")
+        return self._engine.built[-1]
+
+    def builds(self) -> bool:
+        """Whether it makes a payload at once."""
+        before = len(self._engine.built)
+        self._fire("build")
+        return len(self._engine.built) > before
+
+    @property
+    def built(self) -> bytes:
+        """Its last payload."""
         return self._engine.built[-1]
 
     def orders(self, slot: int, payloads: Mapping[int, bytes]) -> Sequence[bytes]:
@@ -221,7 +233,7 @@ def test_what_is_skipped_costs_little_and_is_of_one_author(monkeypatch: pytest.M
     late = encode_payload([pay(USERS[0], 0)])
     done = RULES.order(GENESIS.state(), [*lies, late, encode_payload(good)], height=1, time_ms=1, authors=[0] * 5 + [1])
     assert done.transactions == tuple(good)
-    assert SKIPPED_MAX <= len(tried) <= SKIPPED_MAX + len(good)
+    assert SKIPPED_MAX <= LIE * len(tried) <= SKIPPED_MAX + LIE * len(good)
 
 
 def test_who_is_copied_loses_nothing() -> None:
@@ -229,6 +241,38 @@ def test_who_is_copied_loses_nothing() -> None:
     copied = encode_payload(mine[: SKIPPED_MAX + 10])
     done = RULES.order(GENESIS.state(), [copied, encode_payload(mine)], height=1, time_ms=1, authors=[0, 1])
     assert done.transactions == tuple(mine)
+
+
+def test_what_others_were_faster_with_shuts_out_nothing_behind_it() -> None:
+    """A stranger gives one half of a pair to one validator and the other half to another."""
+    halves = [
+        [sign_transaction(USERS[0], GENESIS.chain, nonce, TransferUnits(one.public_key, 0)) for nonce in range(200)]
+        for one in NODES[:2]
+    ]
+    good = pay(USERS[1], 0)
+    payloads = [encode_payload(halves[0]), encode_payload([*halves[1], good])]
+    done = RULES.order(GENESIS.state(), payloads, height=1, time_ms=1, authors=[0, 1])
+    assert done.transactions == (*halves[0], good)
+
+
+def test_what_might_have_expired_when_it_is_ordered_is_not_proposed() -> None:
+    one = OneReplica()
+    body = TransferUnits(NODES[0].public_key, 1)
+    short, long = (
+        sign_transaction(keys, GENESIS.chain, 0, body, valid_until=1 + ORDERED_WITHIN + more)
+        for more, keys in enumerate(USERS, -1)
+    )
+    one.waits(short, long)
+    assert decode_payload(one.proposes()) == [long]
+
+
+def test_what_waits_for_others_does_not_keep_an_idle_ledger_busy() -> None:
+    """One transaction whose nonce lies in the future made blocks follow each other as fast as they can, for ever."""
+    one = OneReplica(idle_ms=1_000)
+    one.waits(pay(USERS[0], 1))
+    assert not one.builds()
+    one.waits(pay(USERS[0], 0))
+    assert decode_payload(one.built) == [pay(USERS[0], 0), pay(USERS[0], 1)]
 
 
 # --- what is left out ---------------------------------------------------------------------------------------------------

@@ -9,14 +9,22 @@ from typing import Any
 import msgspec
 import pytest
 from fluvial.consensus import snapshot_shelf
+from fluvial.consensus.block_chain import BlockChain, BlocksInMemory
 from fluvial.consensus.lab.compare import good_case
 from fluvial.consensus.lab.copies import NodeCopy
+from fluvial.consensus.lab.keys import keys_of
 from fluvial.consensus.lab.run import Algorithm, LaboratoryRun
 from fluvial.consensus.lab.schedule import Action, Crash
-from fluvial.consensus.wire import HistoryAnswer, SnapshotAnswer, decode_message
+from fluvial.consensus.outputs import Output, SnapshotFetched, StartTimer
+from fluvial.consensus.state_sync import StateSync
+from fluvial.consensus.wire import HistoryAnswer, SnapshotAnswer, SnapshotAsk, decode_message
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
+from fluvial.ledger.blocks import BlockHeader, FinalityProof
+from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.snapshots import SnapshotChunk, chunk_at
+from fluvial.ledger.state import State
+from fluvial.ledger.statements import FINALIZE, NOTHING, Certificate, Validator, ValidatorSet
 
 from tests.support.algorithms import DAG, SIMPLEX
 
@@ -84,7 +92,9 @@ def test_who_was_away_for_epochs_goes_on_from_a_snapshot_and_votes_again(algorit
 
 
 @pytest.mark.parametrize("algorithm", [SIMPLEX, DAG], ids=lambda one: one.name)
-def test_a_new_validator_begins_with_a_snapshot(algorithm: Algorithm) -> None:
+def test_a_new_validator_begins_with_a_snapshot(algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial_consensus_dag.dag.DEPTH", 20)  # else others still have the graph from the beginning on
+    monkeypatch.setattr("fluvial_consensus_dag.dag.SLACK", 5)
     run = LaboratoryRun(LATE, algorithm, 2, snapshot_blocks=10)
     run.play()
     new = run.copies[4]
@@ -219,3 +229,48 @@ def test_an_answer_without_being_asked_is_nothing() -> None:
         copy.hear(run.peers[1], encode(message))
         assert (copy.replica.chain.tip, copy.replica.epoch) == before
         assert not copy.findings.misled_by
+
+
+def test_who_hands_out_a_key_at_a_time_just_in_time_holds_up_nobody_for_long() -> None:
+    """Four validators, one of which does; how long a fetch of 2,000 keys takes."""
+    keys = [keys_of(f"node {number}") for number in range(4)]
+    genesis = Genesis(name="slow", time_ms=0, validators=tuple(Validator(str(one.peer_id)) for one in keys))
+    state = State().with_changes({("m", number.to_bytes(4, "big")): bytes(200) for number in range(2_000)})
+    validators = ValidatorSet(genesis.validators)
+    header = BlockHeader(
+        genesis.chain, 0, 9, 9, NOTHING, NOTHING, state.root, validators.digest, 0, 9
+    )  # fmt: skip
+    signatures = tuple((index, bytes(64)) for index in range(3))
+    proof = FinalityProof(Certificate(FINALIZE, 0, 9, header.id, signatures))
+    questions: list[tuple[PeerId, SnapshotAsk]] = []
+    outputs: list[Output] = []
+    chain = BlockChain(genesis.anchor(), BlocksInMemory(), genesis.chain)
+    sync = StateSync(
+        keys_of("new").peer_id,
+        genesis,
+        chain,
+        lambda key, signature, message: True,
+        100,
+        snapshot_shelf.SnapshotShelf(chain, 10),
+        transmit=lambda to, message: questions.append((to, message)),  # type: ignore[arg-type]  # all are such
+        put=outputs.append,
+        put_now=outputs.append,
+        write=lambda entry: None,
+        convicted=lambda evidence: None,
+    )
+    sync.begin(keys[1].peer_id, 0, validators)
+    now, turn_ends = 0, 400
+    while not any(isinstance(one, SnapshotFetched) for one in outputs) and now < 10**6:
+        to, ask = questions.pop()
+        is_liar = to == keys[1].peer_id
+        now += 390 if is_liar else 5
+        if now < turn_ends:
+            chunk = chunk_at(state, ask.start, bytes_max=1 if is_liar else 4_000)
+            sync.take(to, SnapshotAnswer((), header, proof, chunk))
+        else:
+            outputs.clear()
+            sync.expired()
+        if any(isinstance(one, StartTimer) for one in outputs):
+            turn_ends = now + 400
+        outputs[:] = [one for one in outputs if isinstance(one, SnapshotFetched)]
+    assert now < 10_000

@@ -10,6 +10,7 @@ from fluvial.encoding import encode
 from fluvial.errors import StorageError
 from fluvial.hosting import snapshot_table
 from fluvial.hosting.definitions import blocks, metadata, snapshots
+from fluvial.hosting.kept_blocks import KeptBlocks
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_tables import row_of
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
@@ -80,3 +81,25 @@ def test_old_blocks_go_a_little_at_a_time_and_what_is_left_is_served(connection:
     assert list(log.history(SqlTransaction(connection), 3, 4)) == [], "they are gone"
     with pytest.raises(StorageError, match="block 4 is missing"):
         list(log.history(SqlTransaction(connection), 3))
+
+
+def test_of_old_blocks_so_many_bytes_stay_however_few_blocks_that_are(connection: Connection) -> None:
+    kept = KeptBlocks(16_000)
+    for height in range(1, 61):
+        header = BlockHeader(NOTHING, 0, height, height, NOTHING, NOTHING, NOTHING, NOTHING, 0, height)
+        block = LedgerBlock(header, bytes(1_000 if height > 40 else 10))
+        connection.execute(insert(blocks), [row_of("height", height, encode(BlockEntry(block)))])
+    looked = []
+    while found := snapshot_table.sizes(SqlTransaction(connection), kept.height, 60, 25):
+        looked.append(len(found))
+        for height, size in found:
+            kept.count(height, size)
+    assert looked == [25, 25, 10]
+    upto = kept.surplus(0)
+    assert 45 <= upto <= 50
+    assert kept.surplus(upto - 3) == upto - 3
+    assert kept.surplus(60 - 5) == 55
+    snapshot_table.prune(SqlTransaction(connection), upto, 100)
+    assert [height for height, _ in snapshot_table.sizes(SqlTransaction(connection), 0, 60, 3)] == list(
+        range(upto + 1, upto + 4)
+    )

@@ -54,6 +54,16 @@ def heights(folder: Path, name: str, table: str) -> list[int]:
         return [row[0] for row in database.execute(f"SELECT DISTINCT height FROM {table} ORDER BY height")]
 
 
+@pytest.mark.long
+async def test_old_blocks_go_by_their_bytes(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path, snapshot_blocks=3, kept_bytes=2_000) as network:
+        await until_height(network["dan"], 20)
+        await until(lambda: heights(tmp_path, "dan", "consensus_blocks")[0] > 1)
+        await network.stop("dan")
+        (newest,) = heights(tmp_path, "dan", "consensus_snapshots")
+        assert newest - heights(tmp_path, "dan", "consensus_blocks")[0] < 12
+
+
 async def test_a_restart_reads_a_snapshot_and_the_blocks_since(tmp_path: Path) -> None:
     async with ledger_nodes(tmp_path, **SMALL) as network:
         ada = network["ada"]

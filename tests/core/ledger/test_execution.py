@@ -262,8 +262,9 @@ class CountingState(State):
         return super().get(module, key)
 
 
-def stranger(number: int, nonce: int, fee_max: int = 0) -> bytes:
-    return signed(keys_of(f"stranger {number}"), nonce, TransferUnits(USERS[0].public_key, 1), fee_max=fee_max)
+def stranger(number: int, nonce: int, fee_max: int = 0, *, valid_until: int = 9) -> bytes:
+    body = TransferUnits(USERS[0].public_key, 1)
+    return signed(keys_of(f"stranger {number}"), nonce, body, fee_max=fee_max, valid_until=valid_until)
 
 
 def test_what_cannot_be_in_the_next_block_costs_it_nothing() -> None:
@@ -315,6 +316,103 @@ def test_of_those_who_offer_the_same_whoever_has_most_waiting_gives_way(monkeypa
     with pytest.raises(Refused, match="too many transactions are waiting"):
         pool.add(stranger(0, 3), GENESIS.state(), 1)
     assert len(pool) == 12
+
+
+def test_what_waits_for_others_that_never_come_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that leave out their first transaction fill the pool, pay nothing, and would stay for ever."""
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 6)
+    pool = pool_with(*(stranger(number, 1) for number in range(6)))
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(6, 1), GENESIS.state(), 1)
+    for one in (pay(1), stranger(0, 0)):
+        pool.add(one, GENESIS.state(), 1)
+    taken = pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+    assert set(taken) >= {pay(1), stranger(0, 0)}
+    after = run(pay(1), stranger(0, 0)).state
+    pool.forget(after, [USERS[0].public_key, keys_of("stranger 0").public_key])
+    for number in range(10, 15):
+        pool.add(stranger(number, 0), after, 1)
+    taken = pool.take(after, bytes_max=10_000, count_max=10)
+    assert set(taken) >= {stranger(number, 0) for number in range(10, 15)}
+    assert len(pool) == 6
+
+
+def test_of_keys_that_offer_and_have_the_same_those_without_units_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a ledger without fees all offer nothing, and keys cost nothing."""
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
+    pool = pool_with(*(stranger(number, 0) for number in range(4)))
+    pool.add(pay(1), GENESIS.state(), 1)
+    with pytest.raises(Refused, match="too many transactions are waiting"):
+        pool.add(stranger(4, 0), GENESIS.state(), 1)
+    assert pay(1) in pool.take(GENESIS.state(), bytes_max=10_000, count_max=10)
+
+
+def test_signatures_in_bodies_count_in_a_block_and_each_key_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can name an administrator sixty-four times, and sign something else."""
+    approvals = tuple((ADMINS[1].public_key, ADMINS[1].sign(bytes([number]))) for number in range(9))
+    body = UpdateValidators(remove=(str(NODES[0].peer_id),), approvals=approvals)
+    pool = pool_with(*(signed(USERS[0], nonce, body) for nonce in range(5)))
+    assert [len(pool.take(GENESIS.state(), bytes_max=10**6, count_max=most)) for most in (1, 10, 19, 20, 45)] == [
+        1,
+        1,
+        1,
+        2,
+        4,
+    ]
+    verified: list[bytes] = []
+    monkeypatch.setattr("fluvial.ledger.approvals.verify", lambda *given: bool(verified.append(given[1])))
+    assert run(signed(USERS[0], 0, body)).results == ("not enough administrators",)
+    assert len(verified) == 1
+
+
+def test_what_has_expired_waits_no_more() -> None:
+    """One block takes two of them; the others would be tried for each later one, before whoever comes then."""
+    pool = pool_with(*(stranger(number, 0, valid_until=1) for number in range(6)), stranger(0, 1))
+    rules = LedgerRules(GENESIS.chain, PayloadLimits(transactions_max=2))
+    _, done = rules.build(GENESIS.state(), pool, height=1, time_ms=1)
+    assert list(done.transactions) == [stranger(0, 0, valid_until=1), stranger(1, 0, valid_until=1)]
+    pool.forget(done.state, [keys_of(f"stranger {number}").public_key for number in range(2)], 2)
+    pool.add(pay(1), done.state, 2)
+    assert len(pool) == 2
+    assert set(rules.build(done.state, pool, height=2, time_ms=2)[1].transactions) == {pay(1), stranger(0, 1)}
+
+
+def test_what_its_sender_cannot_pay_any_more_is_not_tried_and_waits_no_more() -> None:
+    costly = genesis(fee=1)
+    fee = len(signed(USERS[0], 0, TransferUnits(USERS[1].public_key, 1), of=costly, fee_max=1_000))
+    keys = [keys_of(f"stranger {number}") for number in range(4)]
+    balances = (*costly.balances, *((one.public_key, fee + 20) for one in keys))
+    costly = msgspec.structs.replace(costly, balances=balances)
+    rules, pool, state = (
+        LedgerRules(costly.chain, PayloadLimits(transactions_max=4)),
+        TransactionPool(costly.chain),
+        costly.state(),
+    )
+
+    def paid(keys: KeyPair, nonce: int) -> bytes:
+        return signed(keys, nonce, TransferUnits(USERS[1].public_key, 1), of=costly, fee_max=1_000)
+
+    for one in keys:
+        pool.add(paid(one, 0), state, 1)
+        pool.add(paid(one, 1), state, 1)
+    _, first = rules.build(state, pool, height=1, time_ms=1)
+    assert list(first.transactions) == [paid(one, 0) for one in keys]
+    pool.add(paid(USERS[0], 0), state, 1)
+    second = rules.build(first.state, pool, height=2, time_ms=2)[1]  # the first one is not final yet
+    assert list(second.transactions) == [paid(USERS[0], 0)]
+    pool.forget(first.state, [one.public_key for one in keys], 2)
+    assert len(pool) == 1
+
+
+def test_what_finds_no_room_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fluvial.ledger.pool.WAITING_MAX", 4)
+    pool = pool_with(*(stranger(number, 0) for number in range(4)))
+    verified: list[bytes] = []
+    monkeypatch.setattr("fluvial.ledger.transactions.verify", lambda *given: bool(verified.append(given[1])) or True)
+    for one in (stranger(4, 0), stranger(0, 1), stranger(0, 0, valid_until=8)):
+        with pytest.raises(Refused, match=r"waiting|another"):
+            pool.add(one, GENESIS.state(), 1)
+    assert not verified
 
 
 def with_strangers(most: int, *, units: int = 100) -> State:

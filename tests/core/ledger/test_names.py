@@ -67,12 +67,15 @@ def test_who_sees_a_name_revealed_cannot_be_first_any_more() -> None:
     assert ledger.take(EVE, "chat", at=3) == "taken"
 
 
-def test_a_commitment_of_somebody_else_is_worth_nothing() -> None:
+def test_who_commits_to_what_somebody_else_has_committed_to_changes_nothing() -> None:
+    """Eve sees Ann's commitment on its way, and is faster."""
     ledger = LedgerAtHeights()
-    assert ledger.run(EVE, CommitName(commitment("chat", SALT, ANN.public_key)), 1) == ""
-    assert ledger.run(ANN, CommitName(commitment("chat", SALT, ANN.public_key)), 1) == "committed already"
-    assert ledger.run(ANN, RevealName("chat", SALT, "x"), 2) == "not committed in time"
-    assert ledger.take(ANN, "chat2", at=2) == ""
+    seen = commitment("chat", SALT, ANN.public_key)
+    assert ledger.run(EVE, CommitName(seen), 1) == ""
+    assert ledger.run(ANN, CommitName(seen), 1) == ""
+    assert ledger.run(ANN, CommitName(seen), 1) == "committed already"
+    assert ledger.run(EVE, RevealName("chat", SALT, "eve's"), 2) == "not committed in time"
+    assert ledger.run(ANN, RevealName("chat", SALT, "ann's"), 2) == ""
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def changed(chunk: SnapshotChunk, **fields: object) -> SnapshotChunk:
         changed(FIRST, leaves=FIRST.leaves[::-1]),
         changed(FIRST, leaves=FIRST.leaves + FIRST.leaves[-1:]),
         changed(FIRST, leaves=()),
+        changed(FIRST, leaves=(("m\0", FIRST.leaves[0][1][1:], FIRST.leaves[0][2]), *FIRST.leaves[1:])),
         changed(FIRST, siblings=FIRST.siblings[1:]),
         changed(FIRST, siblings=(*FIRST.siblings, bytes(32))),
         changed(FIRST, siblings=()),
@@ -91,6 +92,14 @@ def test_a_wrong_chunk_is_refused_and_a_right_one_still_taken(wrong: SnapshotChu
     assembly.add(FIRST)
     with pytest.raises(RemoteProtocolError):
         assembly.add(FIRST)
+
+
+def test_the_same_place_by_another_name_is_found_out() -> None:
+    """Its root is the same, and whoever looks through the keys of the module does not find it."""
+    assert FIRST.leaves[0][1].startswith(b"\0")
+    renamed = State().with_changes({("m\0", FIRST.leaves[0][1][1:]): FIRST.leaves[0][2]})
+    assert renamed.root == State().with_changes({FIRST.leaves[0][:2]: FIRST.leaves[0][2]}).root
+    assert not list(renamed.scan("m"))
 
 
 def test_no_chunk_begins_anywhere() -> None:

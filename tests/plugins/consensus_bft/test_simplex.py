@@ -162,6 +162,27 @@ def test_after_a_crash_the_same_block_is_proposed_again() -> None:
     assert not any(isinstance(one, BuildPayload) for one in again)
 
 
+def test_a_payload_that_was_built_on_another_parent_is_built_again() -> None:
+    """An idle host answers late; meanwhile somebody shows that the view before was notarized as well as nullified."""
+    engine = validator(2)
+    engine.start([], 0)
+    first = block(1)
+    voted(engine, first)
+    wishes: list[Effect] = []
+    for signer in (0, 1, 3):
+        wishes += engine.handle(vote(signer, NULLIFY, 1), 2)
+    assert [one.parent for one in wishes if isinstance(one, BuildPayload)] == [NOTHING]
+    engine.handle(vote(3, NOTARIZE, 1, first.id), 3)
+    effects = engine.handle(PayloadBuilt(2, b"", bytes(32), 7), 4)
+    assert [one.parent for one in effects if isinstance(one, BuildPayload)] == [first.id]
+    built = [
+        read_message(one.data)
+        for one in engine.handle(PayloadBuilt(2, b"", bytes(32), 8), 5)
+        if isinstance(one, Broadcast)
+    ]
+    assert [one.block.header.parent for one in built if isinstance(one, Proposal)] == [first.id]
+
+
 def forged_votes_count(kind: type[Simplex]) -> bool:
     engine = validator(0, kind)
     engine.start([], 0)

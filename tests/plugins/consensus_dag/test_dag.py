@@ -16,10 +16,11 @@ from fluvial.consensus.lab.run import Algorithm
 from fluvial.consensus.lab.schedule import read_schedule
 from fluvial.encoding import encode
 from fluvial.ledger.blocks import Anchor
-from fluvial.ledger.statements import NOTHING, VERTEX, signed_bytes
+from fluvial.ledger.statements import NOTHING, VERTEX, Validator, ValidatorSet, signed_bytes
 from fluvial.testing.engine import EngineConformance
 from fluvial_consensus_dag.committer import DagCommitter, SlotDecision
 from fluvial_consensus_dag.dag import Dag
+from fluvial_consensus_dag.deliveries import Deliveries
 from fluvial_consensus_dag.graph import Graph
 from fluvial_consensus_dag.messages import (
     VERTEX_PAYLOAD_BYTES_MAX,
@@ -144,11 +145,19 @@ class NeverPulls(Dag):
         pass
 
 
+class LeadersClock(Deliveries):
+    """Takes the time of a block from its leader alone."""
+
+    def time_of(self, leader: Vertex) -> int:
+        return leader.time_ms
+
+
 class TrustsTheLeadersClock(Dag):
     """Takes the time of a block from its leader alone."""
 
-    def _time_of(self, leader: Vertex) -> int:
-        return leader.time_ms
+    def __init__(self, setup: EngineSetup) -> None:
+        super().__init__(setup)
+        self._deliveries = LeadersClock(self._graph)
 
 
 class Impatient(Dag):
@@ -322,9 +331,19 @@ def test_the_time_of_a_block_lies_between_the_clocks_of_correct_authors() -> Non
     times = (1_000, 10**15, 1_020, 1_010)
     before = [drawing.vertex(1, author, [], time_ms=times[author]) for author in range(4)]
     leader = drawing.vertex(2, 2, before, time_ms=10**15)
-    engine = validator(0)
-    engine._graph = drawing.graph
-    assert engine._time_of(leader) == 1_010
+    assert Deliveries(drawing.graph).time_of(leader) == 1_010
+
+
+def test_many_with_little_power_do_not_make_the_time() -> None:
+    powers = [9] * 3 + [1] * 9
+    members = [Validator(str(keys_of(f"node {number}").peer_id), power) for number, power in enumerate(powers)]
+    graph = Graph(0, ValidatorSet(members))
+    times = [1_000, 1_010, 1_020, *[10**15] * 9]
+    before = [Vertex(0, 1, author, (), b"", time_ms, bytes(64)) for author, time_ms in enumerate(times)]
+    leader = Vertex(0, 2, 2, tuple(one.reference for one in before), b"", 10**15, bytes(64))
+    for one in [*before, leader]:
+        graph.add(one)
+    assert Deliveries(graph).time_of(leader) == 1_010
 
 
 def test_payloads_are_ordered_once() -> None:

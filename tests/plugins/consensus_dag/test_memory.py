@@ -80,6 +80,11 @@ def test_what_is_not_needed_any_more_is_forgotten_and_nothing_is_written_twice(m
     assert written < 120 * 800 + 12 * 2_000
 
 
+@pytest.mark.parametrize(("authors", "most"), [(1, 1 << 18), (4, 1 << 18), (8, 1 << 17), (100, 9 << 13)])
+def test_the_more_authors_there_are_the_smaller_are_their_vertices(authors: int, most: int) -> None:
+    assert messages.payload_max(authors) == most
+
+
 def test_vertices_that_are_written_together_make_small_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "RECORD_BYTES_MAX", 2_000)
     records = list(messages.vertex_records(GRAPH[:100]))

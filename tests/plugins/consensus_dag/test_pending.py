@@ -69,6 +69,21 @@ def test_an_honest_author_finds_room_beside_a_liar_and_goes_on_when_the_parents_
     assert all(one.author == 1 for one in engine._pending._vertices.values())
 
 
+def test_several_liars_do_not_take_the_room_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_module, "PENDING_MAX", 20)
+    monkeypatch.setattr(pending_module, "PART_MIN", 1)
+    engine = validator(0)
+    engine.start([], 0)
+    for number in range(2, 50):
+        arrives(engine, lone(number, 1, payload=0))
+        arrives(engine, lone(number, 2, payload=0))
+    honest = lone(9, 3)
+    arrives(engine, honest)
+    kept = engine._pending
+    assert honest.id in kept
+    assert len(kept) == 5 + 5 + 1
+
+
 @pytest.mark.parametrize(("parents", "payload"), [(0, 0), (3, 500), (40, 0)])
 def test_a_vertex_is_not_underrated(monkeypatch: pytest.MonkeyPatch, parents: int, payload: int) -> None:
     monkeypatch.setattr(pending_module, "PENDING_BYTES_MAX", 1 << 20)

@@ -164,10 +164,10 @@ class LyingRules(LedgerRules):
         return self._spoilt(payload), done
 
     def gather(
-        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int
+        self, state: State, pool: TransactionPool, without: Container[bytes], bytes_max: int, *, height: int
     ) -> tuple[bytes, tuple[bytes, ...]]:
         """The same for engines that order first."""
-        payload, transactions = super().gather(state, pool, without, bytes_max)
+        payload, transactions = super().gather(state, pool, without, bytes_max, height=height)
         return self._spoilt(payload), transactions
 
     def _spoilt(self, payload: bytes) -> bytes:
