@@ -200,7 +200,7 @@ class Keeper:
         now_ms = self._context.clock.now_ms()
         await self._context.store.remember(now_ms, skew_ms=self._limits.clock_skew_ms_max)
         live = await self._context.store.live(now_ms)
-        self._suspended.put_all({key: self._budget.payer(of, Upstream(sender)) for key, (of, sender) in live.items()})
+        await self._suspended.put_all(live)
         return live
 
     async def go_on(self) -> None:
