@@ -44,7 +44,7 @@ from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
-from fluvial.particles.turns import LoopTurn, in_slices
+from fluvial.particles.turns import LoopTurn, SlicedChores
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
 
@@ -52,8 +52,8 @@ SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory, and promises are looked at."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
-RELEASED_AT_ONCE_MAX: Final = 1_048_576
-"""Bytes of a machine that is taken apart at once; a larger one is in slices."""
+RELEASED_AT_ONCE_MAX: Final = 65_536
+"""Bytes of a machine that is taken apart at once: a third of a millisecond; larger ones are in slices, one after another."""
 
 
 class _SessionLimits(TypedDict):
@@ -110,6 +110,7 @@ class Keeper:
         )
         self._suspended = Suspended(self._go_on, relief.has_room, context.is_connected, budget=budget, log=context.log)
         self._doors = Doors()
+        self._releases = SlicedChores(context.tasks)
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
         held = Gauge("fluvial_particles_memory_bytes", "Memory that particles take, estimated", registry=metrics)
@@ -219,7 +220,7 @@ class Keeper:
         while True:
             await anyio.sleep(SWEEP_S)
             await self._drop_dead()
-            self._drop_finished()
+            await self._drop_finished()
             try:
                 await self._context.resender.sweep(self.find)
             except StorageError as error:
@@ -235,10 +236,13 @@ class Keeper:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._leave(actor)
 
-    def _drop_finished(self) -> None:
+    async def _drop_finished(self) -> None:
         """What goes to other peers has mostly been handed over by now; else it is restored when it is needed."""
-        for actor in [actor for actor in self._leaving.values() if actor.idle]:
-            self._leave(actor)
+        turn = LoopTurn()
+        for key in tuple(self._leaving):
+            await turn.over()
+            if (actor := self._leaving.get(key)) is not None and actor.idle:
+                self._leave(actor)
 
     async def purge(self) -> None:
         """Until cancelled: remove from the store particles that died long ago, or have ended and there is no room for."""
@@ -482,7 +486,7 @@ class Keeper:
             for _ in release:
                 pass
         else:
-            self._context.tasks.start(in_slices(release))
+            self._releases.put(release)
 
 
 def _short_of_memory(error: BaseException) -> bool:
