@@ -10,6 +10,7 @@ import anyio
 
 from fluvial.errors import FluvialError, StorageError
 from fluvial.particle import ParticleKey
+from fluvial.particles.containment import Contained
 from fluvial.particles.context import ActorContext
 from fluvial.stored import StoredParticle
 
@@ -18,7 +19,7 @@ SHRUNK_MAX: Final = 16
 """Particles that are shrunk in one sweep."""
 
 TOLD_STEPS_MAX: Final = 5_000
-TOLD_BYTES_MAX: Final = 4 * 2**20
+TOLD_BYTES_MAX: Final = 2**20
 """Steps and journal of a particle whose story is told when it is shrunk: of others only that they were here."""
 
 
@@ -74,6 +75,7 @@ class Shrinker:
             told = sum(len(entry.payload) for entry in stored.journal) <= TOLD_BYTES_MAX
             told = told and await self._steps(stored) <= TOLD_STEPS_MAX
             initiator = stored.particle.initiator
-            story = await self._context.processor.off_loop(initiator, lambda: self._condense(stored, told))
+            with Contained(self._context.log.bind(particle=stored.particle.id)):
+                story = await self._context.processor.off_loop(initiator, lambda: self._condense(stored, told))
             if await store.retention.shrink(key, story, now_ms, skew_ms=self._skew_ms):
                 self._gone(key)

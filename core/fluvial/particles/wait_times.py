@@ -29,7 +29,11 @@ def name_of(wait: Wait) -> WaitName:
 
 
 def since_when(
-    stored: StoredParticle, waits: Iterable[Wait], restore: Callable[[StoredParticle], ParticleSession]
+    stored: StoredParticle,
+    waits: Iterable[Wait],
+    restore: Callable[[StoredParticle], ParticleSession],
+    *,
+    restored_max: int = RESTORED_MAX,
 ) -> Mapping[WaitName, int]:
     """When each of these waits began, milliseconds since 1970, by the clock of the peer that wrote the journal.
 
@@ -37,21 +41,24 @@ def since_when(
         stored: the particle.
         waits: what waits at the end of its journal.
         restore: makes the session of a stored particle.
+        restored_max: how many sessions it makes.
 
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    return _Bisection(stored, restore).find({name_of(wait) for wait in waits})
+    return _Bisection(stored, restore, restored_max).find({name_of(wait) for wait in waits})
 
 
 class _Bisection:
     """A *moment* is a number of entries from the beginning; entries that were written together have one time and one moment."""
 
-    def __init__(self, stored: StoredParticle, restore: Callable[[StoredParticle], ParticleSession]) -> None:
+    def __init__(
+        self, stored: StoredParticle, restore: Callable[[StoredParticle], ParticleSession], restored_max: int
+    ) -> None:
         self._stored = stored
         self._restore = restore
         self._moments = _moments(stored.journal)
-        self._left = RESTORED_MAX
+        self._left = restored_max
         self._found: dict[WaitName, int] = {}
 
     def find(self, names: Set[WaitName]) -> Mapping[WaitName, int]:

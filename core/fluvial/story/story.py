@@ -6,6 +6,7 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Literal
@@ -29,7 +30,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
-from fluvial.particles.wait_times import name_of, since_when
+from fluvial.particles.wait_times import RESTORED_MAX, name_of, since_when
 from fluvial.stored import HandOver, JournalEntry, ParticleState, StoredParticle
 
 
@@ -184,18 +185,19 @@ class _Noted(msgspec.Struct, frozen=True):
     signed: str
 
 
-def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = ()) -> Story:
+def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = (), *, steps_max: int = sys.maxsize) -> Story:
     """The story of a stored particle.
 
     Args:
         stored: all that a peer's store has of it.
         me: that peer.
         handed: how that peer found those who have got it from there, in the order of the times.
+        steps_max: how many steps the machine makes once more to find out since when what waits has waited, about; where more are needed, that is not told.
 
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    story = _Teller(stored, me).story()
+    story = _Teller(stored, me).story(steps_max)
     return replace(story, events=[_with_way(event, me, handed) for event in story.events])
 
 
@@ -218,11 +220,12 @@ class _Teller:
     def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> ParticleSession:
         return ParticleSession.restore(stored, self._script, self._me, observer=observer)
 
-    def story(self) -> Story:
+    def story(self, steps_max: int) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = _each_once([event for entry in stored.journal for event in self._events(entry)])
         waits, error = self._session.waits(), self._error()
-        since = since_when(stored, waits, self._restore)
+        restored_max = min(RESTORED_MAX, steps_max // (1 + self._session.steps))
+        since = since_when(stored, waits, self._restore, restored_max=restored_max)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):

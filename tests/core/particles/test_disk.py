@@ -219,6 +219,21 @@ async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -
         assert story.left_out > 0
 
 
+async def test_a_particle_whose_story_cannot_be_told_costs_nobody_else_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def condense(*_: object, **__: object) -> bytes:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("fluvial.assembly.assembly.condense", condense)
+    async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
+        particle = make_particle(doubling(b.peer_id, "x" * 64, 11), particle_id="large")
+        assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        await until(lambda: b.events("particle_broken"))
+        assert (await a.deliver(delivery(make_particle("(null)"), b), b)).reason == ""
+        assert b.metric(BYTES) > 250_000
+
+
 async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, storage_url: str) -> None:
     storage = {"url": storage_url, "keep_bytes_max": 0}
     work = Work()

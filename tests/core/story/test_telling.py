@@ -247,6 +247,14 @@ def test_an_instruction_waits_for_each_thing_since_it_waits_for_that() -> None:
     assert last == ("`y` has no value yet", HANDOVER_MS + CALL_MS)
 
 
+def test_since_when_is_told_as_far_as_the_machine_may_run_again_for_that() -> None:
+    services = {"a.first": 1, "a.slow": 2, "a.second": 3}
+    flow = Flow(STEPS, peers=["alice", "bob", "carol"], services=services, silent=["a.second", "a.third"])
+    stored, me = flow.stored("alice"), flow.key("alice").peer_id
+    assert [waiting.since_ms for waiting in tell(stored, me, steps_max=0).waits] == [None, None]
+    assert tell(stored, me, steps_max=1_000) == flow.story("alice")
+
+
 @given(st.data())
 def test_waits_began_when_they_are_first_seen_in_the_journal(data: st.DataObject) -> None:
     """Bisection finds what looking at every moment finds."""
