@@ -370,8 +370,10 @@ class Actor:
 
         Raises:
             StorageError: it could not be stored; the actor is broken then.
-            Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
+            Refused: ``busy``, something is being done with it, which may take long, or the actor is broken; ``broken``, the machine cannot go on.
         """
+        if self._turns.wanted:
+            raise Refused("something is being done with the particle", reason="busy")
         find = partial(
             self._session.look,
             on_way=partial(self._context.outbox.holds, self.particle.key),

@@ -49,7 +49,7 @@ from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
-"""How often particles that have died or finished are removed from memory, and promises are looked at."""
+"""How often particles that have died or finished are removed from memory."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
 RELEASED_AT_ONCE_MAX: Final = 65_536
@@ -213,18 +213,15 @@ class Keeper:
         self._suspended.prefer(initiator)
 
     async def sweep(self) -> None:
-        """Until cancelled: drop what has died or finished, send on what others should have sent.
-
-        A failing store is logged, and all of it is tried again with the next sweep.
-        """
+        """Until cancelled: drop what has died or finished."""
         while True:
             await anyio.sleep(SWEEP_S)
             await self._drop_dead()
             await self._drop_finished()
-            try:
-                await self._context.resender.sweep(self.find)
-            except StorageError as error:
-                self._context.log.error("storage_failed", error=error.message)
+
+    async def resend(self) -> None:
+        """Until cancelled: send on what others should have sent. A run of such a particle may take long, and what has died waits for none."""
+        await self._context.resender.run(self.find)
 
     async def _drop_dead(self) -> None:
         turn = LoopTurn()  # thousands may die together
