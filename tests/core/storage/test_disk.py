@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from fluvial.particle import Particle, ParticleKey
 from fluvial.prepared import Prepared
-from fluvial.storage import JournalEntry, ParticleState, Store, open_store, sql_retention
+from fluvial.storage import JournalEntry, ParticleState, Store, committer, open_store, sql_retention
 from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
 from fluvial.storage.removal import contents
@@ -303,6 +306,22 @@ async def test_the_log_is_cut_although_others_read(tmp_path: Path) -> None:
             await keep(store, particle_of(1, f"p{number}"), 30_000)
             await store.database.read(lambda connection: connection.scalar(count))
             assert (tmp_path / "peer.db-wal").stat().st_size < log_bytes + 150_000
+
+
+async def test_nobody_who_writes_waits_again_and_again_for_a_program_that_reads_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup holds the log for minutes."""
+    monkeypatch.setattr(committer, "CUT_MS", 1_000)
+    monkeypatch.setattr(committer, "CUT_AGAIN_S", 1_000.0)
+    async with open_store("sqlite:///peer.db", base_dir=tmp_path, log_bytes=100_000) as store:
+        with closing(sqlite3.connect(tmp_path / "peer.db", isolation_level=None)) as backup:
+            backup.execute("BEGIN")
+            backup.execute("SELECT * FROM particles").fetchall()
+            with anyio.fail_after(40):  # each of them waited
+                for number in range(80):
+                    await keep(store, particle_of(1, f"p{number}"), 10_000)
+        assert (tmp_path / "peer.db-wal").stat().st_size > 500_000
 
 
 def test_the_account_follows_a_database_that_takes_more() -> None:
