@@ -324,6 +324,15 @@ async def test_nobody_who_writes_waits_again_and_again_for_a_program_that_reads_
         assert (tmp_path / "peer.db-wal").stat().st_size > 500_000
 
 
+def test_tables_of_plugins_leave_particles_their_room() -> None:
+    """A ledger may be larger than all that particles may have."""
+    account = DiskAccount()
+    account.add(b"a", 10_000)
+    account.measured(10**9)
+    account.add(b"a", 1_000_000)
+    assert account.total < 4_000_000
+
+
 def test_the_account_follows_a_database_that_takes_more() -> None:
     account = DiskAccount()
     account.add(b"a", 10_000_000)
