@@ -39,6 +39,7 @@ from fluvial.particles.recording import outbox_row, report_undeliverable, store_
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.workplace import Workplace
+from fluvial.storage.entries import ParticleGone
 from fluvial.waiting import Lock, others_have_a_turn
 
 BEGUN_AT_ONCE: Final = 64
@@ -456,7 +457,7 @@ class Actor:
 
     def _failed(self, error: FluvialError) -> None:
         """Something went wrong at the root of a task, and the session is broken by it."""
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, ParticleGone):
             self._log.error("storage_failed", error=error.message)
         self._break(error)
 

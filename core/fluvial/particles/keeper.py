@@ -45,6 +45,7 @@ from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
 from fluvial.particles.turns import LoopTurn, SlicedChores
+from fluvial.storage.entries import ParticleGone
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
 
@@ -292,7 +293,9 @@ class Keeper:
     def broken(self, actor: Actor, error: BaseException) -> None:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
-        if isinstance(error, StorageError):
+        if isinstance(error, ParticleGone):
+            pass  # it has died, and there was no room for it: nobody else is concerned
+        elif isinstance(error, StorageError):
             self._suspended.put_back_all(particle.key, actor.payer, actor.held)
         elif _short_of_memory(error) and not actor.was_new:
             self._suspended.put_back(particle.key, actor.payer, actor.held)

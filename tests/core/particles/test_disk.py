@@ -16,9 +16,11 @@ from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
+from fluvial.clock import ManualClock, SystemClock
 from fluvial.identity import KeyPair
 from fluvial.memory.network import LinkQuality, Memory
 from fluvial.particle import Delivery, Particle
+from fluvial.particles import keeper
 from fluvial.storage import open_store
 from fluvial.story.condensed import read_condensed
 from fluvial.testing.nodes import nodes
@@ -232,6 +234,25 @@ async def test_a_particle_whose_story_cannot_be_told_costs_nobody_else_anything(
         await until(lambda: b.events("particle_broken"))
         assert (await a.deliver(delivery(make_particle("(null)"), b), b)).reason == ""
         assert b.metric(BYTES) > 250_000
+
+
+async def test_what_was_removed_before_its_last_call_ended_is_no_failure_of_the_store(
+    tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all that waits to go on would have a pause for each such particle."""
+    monkeypatch.setattr(keeper, "SWEEP_S", 1_000.0)
+    clock, work = ManualClock(SystemClock().now_ms()), Work()
+    storage = {"url": storage_url, "keep_bytes_max": 0}
+    async with peer("b", tmp_path, serves=[work], clock=clock, storage=storage) as b, peer("a", tmp_path) as a:
+        particle = make_particle(waiting(b.peer_id), timestamp_ms=clock.now_ms())
+        assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        await until(lambda: work.held == 1)
+        clock.time_ms = particle.deadline_ms + 1
+        await until(lambda: b.metric(BYTES) < 500)
+        work.open.set()
+        await until(lambda: b.metric("fluvial_particles_in_memory") == 0)
+        assert b.metric("fluvial_particles_suspended") == 0
+        assert b.events("storage_failed") == []
 
 
 async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, storage_url: str) -> None:
