@@ -129,8 +129,6 @@ class Keeper:
                 its initiator has more than its part; ``busy``, too many are alive.
             StorageError: the store could not be read.
         """
-        if (over := self._over.get(particle.key)) is not None:
-            raise Refused(over[0], reason=over[1])
         script = self._scripts.parsed(particle)
         if script is not None and self._doors.is_free(particle.key) and not self._is_here(particle):
             return self._new(particle, script, upstream, hops)  # nothing to wait for
@@ -138,7 +136,7 @@ class Keeper:
             here = self._is_here(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None and here and await self._context.store.is_spent(particle.key):
-                raise _refusal(None)
+                raise self._remember_over(particle.key, _refusal(None))
             if actor is None:
                 payer = self._budget.payer(particle.initiator, upstream)
                 self._budget.check(payer, MACHINE_BYTES + len(particle.script))
@@ -148,7 +146,9 @@ class Keeper:
             return actor
 
     def check_door(self, particle: Particle, upstream: Upstream) -> None:
-        """Raise Refused, ``busy``, if whoever brings a particle that is not here was told to wait; quick, before its signature is looked at."""
+        """Raise Refused, before anything is verified or decoded: ``replay`` or ``failed``, it is over here; ``busy``, it is new, and who brings it was told to wait."""
+        if (over := self._over.get(particle.key)) is not None:
+            raise Refused(over[0], reason=over[1])
         if not self._is_here(particle):
             self._context.outbox.check_told(upstream)
 

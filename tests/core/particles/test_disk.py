@@ -19,7 +19,7 @@ from fluvial.air.syntax import parse
 from fluvial.clock import ManualClock, SystemClock
 from fluvial.identity import KeyPair
 from fluvial.memory.network import LinkQuality, Memory
-from fluvial.particle import Delivery, Particle
+from fluvial.particle import Delivery, Particle, ParticleKey
 from fluvial.particles import keeper
 from fluvial.storage import open_store
 from fluvial.story.condensed import read_condensed
@@ -203,6 +203,28 @@ async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path
         assert len(story) <= 16_384
     async with peer("b", tmp_path, storage=storage) as b, peer("a", tmp_path) as a:
         assert (await a.deliver(delivery(particle, b), b)).reason == "replay", "after a restart, too"
+
+
+async def test_what_comes_again_and_again_of_a_particle_that_is_over_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def noted(key: ParticleKey, data: bytes) -> Known:
+        decoded.append(len(data))
+        return decode_data(key, data)
+
+    monkeypatch.setattr("fluvial.particles.inbox.decode_data", noted)
+    async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
+        particle = make_particle(
+            f'(seq (call %init_peer_id% ("load" "given") [] x) (call "{b.peer_id}" ("op" "identity") [x]))'
+        )
+        again = delivery(particle, b, answered(particle, SENDER, "y" * 40_000))
+        assert (await a.deliver(again, b)).reason == ""
+        await until(lambda: b.metric(BYTES) < 20_000)  # it is a story
+        for _ in range(3):
+            assert (await a.deliver(again, b)).reason == "replay"
+        assert len(decoded) == 2
 
 
 async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -> None:
