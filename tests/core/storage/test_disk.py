@@ -221,6 +221,21 @@ async def test_a_large_particle_that_has_ended_is_only_its_story(store: Store) -
     assert await store.database.read(lambda connection: connection.scalar(rows)) == 0
 
 
+async def test_a_particle_that_lives_again_since_the_clock_was_set_back_is_shrunk_again(store: Store) -> None:
+    """Of the two stories the first one stays; a store that refused the second one would have the others wait for it for ever."""
+    particle, retention = particle_of(1, "large"), store.particles.retention
+    key = await keep(store, particle, LARGE_BYTES, finished=True)
+    assert await retention.shrink(key, b"first", NOW_MS, skew_ms=SKEW_MS)
+    ahead_ms = NOW_MS + TTL_MS + 2 * SKEW_MS
+    await retention.forget(ahead_ms, keep_ms=10 * TTL_MS, skew_ms=SKEW_MS)
+    assert not await store.particles.is_spent(key)
+    await keep(store, particle, LARGE_BYTES, finished=True)
+    assert await retention.shrink(key, b"second", NOW_MS, skew_ms=SKEW_MS)
+    assert await store.particles.story(key) == b"first"
+    assert await store.particles.load(key) is None
+    await agrees(store, 1)
+
+
 async def test_it_is_found_and_listed_among_the_others(store: Store) -> None:
     for at, name in enumerate(("x1", "x2", "x3", "y")):
         await keep(store, particle_of(1, name, timestamp_ms=NOW_MS + at), LARGE_BYTES, finished=True)
