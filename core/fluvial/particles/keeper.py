@@ -44,7 +44,7 @@ from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
 from fluvial.particles.sliced import SlicedInput
 from fluvial.particles.suspended import Suspended
-from fluvial.particles.turns import LoopTurn, SlicedChores
+from fluvial.particles.turns import LoopTurn, SlicedChores, at_once
 from fluvial.storage.entries import ParticleGone
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
@@ -261,7 +261,7 @@ class Keeper:
             skew_ms=skew_ms,
             condense=self._condense,
             door=self._doors.through,
-            steps=self._steps,
+            restoring=self._restoring,
             gone=self._gone,
         ).run()
 
@@ -270,14 +270,10 @@ class Keeper:
         if (actor := self._actors.get(key)) is not None:
             self._leave(actor)
 
-    async def _steps(self, stored: StoredParticle) -> int:
-        """How many steps the machine of a particle makes; found out in slices."""
-        if (actor := self._actors.get(stored.particle.key)) is not None:
-            return actor.steps
+    async def _restoring(self, stored: StoredParticle) -> SlicedInput[Any, ParticleSession]:
+        """The run that makes the session of a stored particle; raises as :meth:`_script`."""
         script = await self._script(stored.particle, self._payer(stored))
-        me = self._context.keys.peer_id
-        restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
-        return (await self._context.processor.finish(stored.particle.initiator, restoring.advance)).steps
+        return ParticleSession.restoring(stored, script, self._context.keys.peer_id, **self._session_limits())
 
     async def _go_on(self, key: ParticleKey) -> None:
         """Do what is left to do for a particle: its run, its calls, its deliveries."""
@@ -359,16 +355,18 @@ class Keeper:
         return await self._restore(stored)
 
     async def _restore(self, stored: StoredParticle) -> Actor:
-        particle, me = stored.particle, self._context.keys.peer_id
+        particle = stored.particle
         waiting, payer = sum(len(entry.payload) for entry in stored.journal), self._payer(stored)
         try:
             self._count(particle, payer, waiting)
             with Contained(self._context.log.bind(particle=particle.id)):
-                script = await self._script(particle, payer)
-                restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
-                session = await self._context.processor.finish(
-                    particle.initiator, self._counted(particle, payer, restoring, waiting), upstream=payer.upstream
-                )
+                restoring = await self._restoring(stored)
+                counted = self._counted(particle, payer, restoring, waiting)
+                try:
+                    session = await self._context.processor.finish(particle.initiator, counted, upstream=payer.upstream)
+                except BaseException:
+                    self._releases.put(restoring.holder.release())
+                    raise
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"
             self._context.reporter.broken(particle, Refused(message, reason="broken"))
@@ -483,8 +481,7 @@ class Keeper:
         """Give back the memory of an actor that was dropped, unless a turn of it is under way."""
         release = actor.release()
         if actor.held <= RELEASED_AT_ONCE_MAX:
-            for _ in release:
-                pass
+            at_once(release)
         else:
             self._releases.put(release)
 

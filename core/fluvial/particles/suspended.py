@@ -10,7 +10,7 @@ finds room however many are in line.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -103,7 +103,7 @@ class Suspended:
             self.prefer(initiator)
         self._news.set()
 
-    async def put_all(self, live: Mapping[ParticleKey, tuple[PeerId, PeerId]]) -> None:
+    async def put_all(self, live: dict[ParticleKey, tuple[PeerId, PeerId]]) -> None:
         """As :meth:`put`, for all particles that a peer has after a restart, oldest first, each with its initiator and sender.
 
         Initiators who began first, and those who began something last, have the first turns: who came before a crowd of names, and whose flow had only

@@ -14,6 +14,7 @@ import msgspec
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
 from fluvial.particles.session import ParticleSession
+from fluvial.particles.turns import at_once
 from fluvial.stored import JournalEntry, StoredParticle
 
 RESTORED_MAX: Final = 32
@@ -81,7 +82,9 @@ class _Bisection:
 
     def _waiting(self, moment: int) -> Set[WaitName]:
         session = self._restore(msgspec.structs.replace(self._stored, journal=self._stored.journal[:moment]))
-        return {name_of(wait) for wait in session.waits()}
+        waiting = {name_of(wait) for wait in session.waits()}
+        at_once(session.release())
+        return waiting
 
 
 def _moments(journal: Sequence[JournalEntry]) -> list[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final, Literal
 
 import msgspec
@@ -30,6 +29,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
+from fluvial.particles.turns import at_once
 from fluvial.particles.wait_times import RESTORED_MAX, name_of, since_when
 from fluvial.stored import HandOver, JournalEntry, ParticleState, StoredParticle
 
@@ -197,7 +197,9 @@ def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = (), *,
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    story = _Teller(stored, me).story(steps_max)
+    teller = _Teller(stored, me)
+    story = teller.story(steps_max)
+    teller.end()
     return replace(story, events=[_with_way(event, me, handed) for event in story.events])
 
 
@@ -260,6 +262,10 @@ class _Teller:
             contradictions=self._contradictions(),
         )
 
+    def end(self) -> None:
+        """Give back the memory of the session, whose objects refer to each other."""
+        at_once(self._session.release())
+
     def _contradictions(self) -> list[Contradiction]:
         """What the batches of the journal prove."""
         nodes = list(walk(self._script.root))
@@ -288,9 +294,13 @@ class _Teller:
             return self._session.failure
         if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
             return self._session.error
-        with suppress(RemoteProtocolError):  # values are missing that another peer has
-            return self._restore(self._stored).begin().error
-        return None
+        session = self._restore(self._stored)
+        try:
+            return session.begin().error
+        except RemoteProtocolError:  # values are missing that another peer has
+            return None
+        finally:
+            at_once(session.release())
 
     def _events(self, entry: JournalEntry) -> Iterator[Event]:
         match read_entry(entry):
