@@ -42,9 +42,9 @@ from fluvial.particles.scripts import Scripts, analysed_script, parse_script, sc
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
-from fluvial.particles.sliced import SlicedInput
+from fluvial.particles.sliced import SlicedInput, at_once
 from fluvial.particles.suspended import Suspended
-from fluvial.particles.turns import LoopTurn, SlicedChores, at_once
+from fluvial.particles.turns import LoopTurn, SlicedChores
 from fluvial.storage.entries import ParticleGone
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle

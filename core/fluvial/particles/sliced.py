@@ -63,3 +63,9 @@ class SlicedInput(Generic[DoneT, ResultT]):
         while (result := self.advance(UNSLICED)) is None:
             pass
         return result
+
+
+def at_once(work: Iterator[None]) -> None:
+    """Do work in slices, such as giving memory back, to its end: it is small, or nobody waits for this thread."""
+    for _ in work:
+        pass

@@ -30,12 +30,6 @@ class LoopTurn:
             self._until = now_s() + TURN_S
 
 
-def at_once(work: Iterator[None]) -> None:
-    """Do such work to its end: it is small, or nobody waits for this thread."""
-    for _ in work:
-        pass
-
-
 class SlicedChores:
     """Work that hands control back by itself, one piece after another, in one task that is there as long as there is some.
 

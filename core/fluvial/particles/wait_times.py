@@ -14,7 +14,7 @@ import msgspec
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
 from fluvial.particles.session import ParticleSession
-from fluvial.particles.turns import at_once
+from fluvial.particles.sliced import at_once
 from fluvial.stored import JournalEntry, StoredParticle
 
 RESTORED_MAX: Final = 32

@@ -29,7 +29,7 @@ from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
-from fluvial.particles.turns import at_once
+from fluvial.particles.sliced import at_once
 from fluvial.particles.wait_times import RESTORED_MAX, name_of, since_when
 from fluvial.stored import HandOver, JournalEntry, ParticleState, StoredParticle
 
