@@ -14,6 +14,7 @@ from fluvial.prepared import Prepared
 from fluvial.storage import JournalEntry, ParticleState, Store, committer, open_store, sql_retention
 from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
+from fluvial.storage.in_memory import InMemoryParticles
 from fluvial.storage.removal import contents
 from fluvial.storage.retention import FREED_BYTES_MAX
 from sqlalchemy import Connection, func, select, text
@@ -362,3 +363,23 @@ def test_the_account_follows_a_database_that_takes_more() -> None:
     account.reserve(-500)
     assert account.total == 18_000_000
     assert account.of(b"a") == 12_000_000
+
+
+async def test_in_memory_what_is_removed_is_found_without_a_look_at_all_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that runs for hours has hundreds of thousands."""
+    particles, looked_at = InMemoryParticles(), list[ParticleKey]()
+    for number in range(300):
+        particle = particle_of(1, f"p{number}", timestamp_ms=NOW_MS + number)
+        await particles.admit(particle, sender=peer(1), hops=1, now_ms=NOW_MS, finished=True)
+
+    def deadline_ms(particle: Particle) -> int:
+        looked_at.append(particle.key)
+        return particle.header.timestamp_ms + particle.header.ttl_ms
+
+    monkeypatch.setattr(Particle, "deadline_ms", property(deadline_ms))
+    assert (await particles.retention.make_room(NOW_MS, skew_ms=SKEW_MS, limit=5)).count == 5
+    removed = await particles.retention.forget(NOW_MS + TTL_MS + 10, keep_ms=0, skew_ms=0, limit=50)
+    assert removed.count == 5, "those that died, but for the five that are gone"
+    assert len(set(looked_at)) <= 10
