@@ -61,6 +61,8 @@ RETURN: Final = "return"
 WAITS_SHOWN: Final = 3
 NOTICES_SHOWN: Final = 3
 NOTICE_COLUMNS_MAX: Final = 500
+IN_MEMORY_LIMITS: Final = {"bytes_max": 2**28, "keep_bytes_max": 2**24}
+"""Of ``[storage]``, where a client keeps nothing on the disk: whatever anybody sends to it is in its memory."""
 _NOTHING: Final = Effects()
 _HOW_TO_END: Final = f'a script hands its results back with (call %init_peer_id% ("{RETURN}" "") […])'
 
@@ -462,7 +464,7 @@ async def connect(
         "network": network,
         "relays": [relay] if isinstance(relay, str) else list(relay),
         "routing": {"kind": "static", "peers": list(peers)},
-        "storage": {"url": storage_url},
+        "storage": {"url": storage_url, **(IN_MEMORY_LIMITS if storage_url == IN_MEMORY else {})},
         "blobs": {"folder": blobs_folder},
     }
     configuration = load(from_values(values, base_dir=Path()), plugins=plugins)

@@ -160,11 +160,8 @@ class FairQueue(Generic[OwnerT, ItemT]):
     def push(self, owner: OwnerT, item: ItemT, *, first: bool = False) -> None:
         """Put an item behind the owner's others, or ``first``, before them."""
         if (line := self._lines.get(owner)) is None:
-            line = self._lines[owner] = deque()
-            self._shares[owner] = share_of(self._weight(owner))
-            self._enter(owner)
-            if self._fresh is not None and self._starts[owner][0] <= self._now:
-                self._fresh.append((*self._starts[owner], owner))
+            line = deque()
+            self._come(owner, line)
         if first:
             line.appendleft(item)
         else:
@@ -225,6 +222,29 @@ class FairQueue(Generic[OwnerT, ItemT]):
         if not line:
             del self._lines[owner], self._shares[owner], self._starts[owner]
         return True
+
+    def withdraw(self, owner: OwnerT) -> deque[ItemT]:
+        """Take all items of an owner out of line, however many these are: their line, for :meth:`come_back`."""
+        line = self._lines.pop(owner, None)
+        if line is None:
+            return deque()
+        self._length -= len(line)
+        del self._shares[owner], self._starts[owner]
+        return line
+
+    def come_back(self, owner: OwnerT, line: deque[ItemT]) -> None:
+        """Put the items of an owner that has nothing in line into it, all at once."""
+        if line:
+            self._come(owner, line)
+            self._length += len(line)
+
+    def _come(self, owner: OwnerT, line: deque[ItemT]) -> None:
+        """Somebody has something in line who had nothing."""
+        self._lines[owner] = line
+        self._shares[owner] = share_of(self._weight(owner))
+        self._enter(owner)
+        if self._fresh is not None and self._starts[owner][0] <= self._now:
+            self._fresh.append((*self._starts[owner], owner))
 
     def _enter(self, owner: OwnerT) -> None:
         self._starts[owner] = start, order = max(self._now, self._ends.get(owner, 0.0)), next(self._order)

@@ -12,6 +12,8 @@ PERIOD_S: Final = 30.0
 """Between two lines about the same reason."""
 CAUSES_MAX: Final = 1_024
 """Causes that are told apart at one time; what others cause is counted together."""
+LINES_AT_ONCE: Final = 64
+"""Lines of one look: a millisecond; the next one goes on with the others."""
 
 
 class _Gathered:
@@ -64,13 +66,16 @@ class ThrottledLog:
 
     def look(self) -> None:
         """Say what has gathered; call it every second or so."""
-        now = self._clock()
+        now, lines = self._clock(), 0
         for key, gathered in list(self._gathered.items()):
             if now - gathered.said_at < self._period_s:
                 continue
             if not gathered.count:
                 del self._gathered[key]
                 continue
+            if lines == LINES_AT_ONCE:
+                return
+            lines += 1
             event, reason, _ = key
             level = gathered.fields.pop("level")
             self._log.log(level, event, reason=reason, count=gathered.count, **gathered.fields)

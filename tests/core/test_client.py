@@ -39,6 +39,11 @@ async def result(client: Client, script: str, **options: Any) -> list[Any]:
         return list(await flow.result())
 
 
+async def test_what_others_send_to_a_client_leaves_it_memory(client: Client) -> None:
+    """Anybody may, through its relay."""
+    assert (client.node.metrics.get_sample_value("fluvial_disk_bytes_max") or 0) <= 256 * 2**20
+
+
 async def test_it_gets_back_what_the_script_returns(client: Client) -> None:
     script = f'(seq (call "{client.relay_id}" ("work" "step") [41] x) (call %init_peer_id% ("return" "") [x "and" []]))'
     assert await result(client, script) == [42, "and", []]

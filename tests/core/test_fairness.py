@@ -122,7 +122,7 @@ def test_nothing_is_lost_and_each_line_keeps_its_order(moves: list[str | None]) 
     assert got == put
 
 
-@given(st.lists(st.sampled_from(["push", "pop", "pop of", "take", "remove"]), max_size=100), st.randoms())
+@given(st.lists(st.sampled_from(["push", "pop", "pop of", "take", "remove", "withdraw"]), max_size=100), st.randoms())
 def test_out_of_turn_each_item_is_taken_once(moves: list[str], rng: Random) -> None:
     queue: FairQueue[PeerId, int] = FairQueue()
     there: dict[PeerId, list[int]] = {}
@@ -134,6 +134,12 @@ def test_out_of_turn_each_item_is_taken_once(moves: list[str], rng: Random) -> N
             there.setdefault(owner, []).append(number)
             continue
         item = there[owner][0]
+        if move == "withdraw":
+            line = queue.withdraw(owner)
+            assert queue.waiting(owner) == 0
+            assert len(queue) == sum(map(len, there.values())) - len(line)
+            queue.come_back(owner, line)
+            continue
         if move == "pop":
             owner, item = queue.pop()
         elif move == "pop of":

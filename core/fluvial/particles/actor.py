@@ -39,6 +39,7 @@ from fluvial.particles.recording import outbox_row, report_undeliverable, store_
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.workplace import Workplace
+from fluvial.storage.entries import ParticleGone
 from fluvial.waiting import Lock, others_have_a_turn
 
 BEGUN_AT_ONCE: Final = 64
@@ -370,8 +371,10 @@ class Actor:
 
         Raises:
             StorageError: it could not be stored; the actor is broken then.
-            Refused: ``busy``, the actor is broken; ``broken``, the machine cannot go on.
+            Refused: ``busy``, something is being done with it, which may take long, or the actor is broken; ``broken``, the machine cannot go on.
         """
+        if self._turns.wanted:
+            raise Refused("something is being done with the particle", reason="busy")
         find = partial(
             self._session.look,
             on_way=partial(self._context.outbox.holds, self.particle.key),
@@ -454,7 +457,7 @@ class Actor:
 
     def _failed(self, error: FluvialError) -> None:
         """Something went wrong at the root of a task, and the session is broken by it."""
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, ParticleGone):
             self._log.error("storage_failed", error=error.message)
         self._break(error)
 

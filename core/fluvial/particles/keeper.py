@@ -42,18 +42,19 @@ from fluvial.particles.scripts import Scripts, analysed_script, parse_script, sc
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
-from fluvial.particles.sliced import SlicedInput
+from fluvial.particles.sliced import SlicedInput, at_once
 from fluvial.particles.suspended import Suspended
-from fluvial.particles.turns import LoopTurn, in_slices
+from fluvial.particles.turns import LoopTurn, SlicedChores
+from fluvial.storage.entries import ParticleGone
 from fluvial.storage.purge import Purge
 from fluvial.stored import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
-"""How often particles that have died or finished are removed from memory, and promises are looked at."""
+"""How often particles that have died or finished are removed from memory."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
-RELEASED_AT_ONCE_MAX: Final = 1_048_576
-"""Bytes of a machine that is taken apart at once; a larger one is in slices."""
+RELEASED_AT_ONCE_MAX: Final = 65_536
+"""Bytes of a machine that is taken apart at once: a third of a millisecond; larger ones are in slices, one after another."""
 
 
 class _SessionLimits(TypedDict):
@@ -110,6 +111,7 @@ class Keeper:
         )
         self._suspended = Suspended(self._go_on, relief.has_room, context.is_connected, budget=budget, log=context.log)
         self._doors = Doors()
+        self._releases = SlicedChores(context.tasks)
         gauge = Gauge("fluvial_particles_in_memory", "Particles whose state is in memory", registry=metrics)
         gauge.set_function(lambda: len(self._actors))
         held = Gauge("fluvial_particles_memory_bytes", "Memory that particles take, estimated", registry=metrics)
@@ -127,8 +129,6 @@ class Keeper:
                 its initiator has more than its part; ``busy``, too many are alive.
             StorageError: the store could not be read.
         """
-        if (over := self._over.get(particle.key)) is not None:
-            raise Refused(over[0], reason=over[1])
         script = self._scripts.parsed(particle)
         if script is not None and self._doors.is_free(particle.key) and not self._is_here(particle):
             return self._new(particle, script, upstream, hops)  # nothing to wait for
@@ -136,7 +136,7 @@ class Keeper:
             here = self._is_here(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None and here and await self._context.store.is_spent(particle.key):
-                raise _refusal(None)
+                raise self._remember_over(particle.key, _refusal(None))
             if actor is None:
                 payer = self._budget.payer(particle.initiator, upstream)
                 self._budget.check(payer, MACHINE_BYTES + len(particle.script))
@@ -146,7 +146,9 @@ class Keeper:
             return actor
 
     def check_door(self, particle: Particle, upstream: Upstream) -> None:
-        """Raise Refused, ``busy``, if whoever brings a particle that is not here was told to wait; quick, before its signature is looked at."""
+        """Raise Refused, before anything is verified or decoded: ``replay`` or ``failed``, it is over here; ``busy``, it is new, and who brings it was told to wait."""
+        if (over := self._over.get(particle.key)) is not None:
+            raise Refused(over[0], reason=over[1])
         if not self._is_here(particle):
             self._context.outbox.check_told(upstream)
 
@@ -200,7 +202,7 @@ class Keeper:
         now_ms = self._context.clock.now_ms()
         await self._context.store.remember(now_ms, skew_ms=self._limits.clock_skew_ms_max)
         live = await self._context.store.live(now_ms)
-        self._suspended.put_all({key: self._budget.payer(of, Upstream(sender)) for key, (of, sender) in live.items()})
+        await self._suspended.put_all(live)
         return live
 
     async def go_on(self) -> None:
@@ -212,18 +214,15 @@ class Keeper:
         self._suspended.prefer(initiator)
 
     async def sweep(self) -> None:
-        """Until cancelled: drop what has died or finished, send on what others should have sent.
-
-        A failing store is logged, and all of it is tried again with the next sweep.
-        """
+        """Until cancelled: drop what has died or finished."""
         while True:
             await anyio.sleep(SWEEP_S)
             await self._drop_dead()
-            self._drop_finished()
-            try:
-                await self._context.resender.sweep(self.find)
-            except StorageError as error:
-                self._context.log.error("storage_failed", error=error.message)
+            await self._drop_finished()
+
+    async def resend(self) -> None:
+        """Until cancelled: send on what others should have sent. A run of such a particle may take long, and what has died waits for none."""
+        await self._context.resender.run(self.find)
 
     async def _drop_dead(self) -> None:
         turn = LoopTurn()  # thousands may die together
@@ -235,10 +234,13 @@ class Keeper:
                 self._context.log.info("particle_expired", particle=actor.particle.id)
             self._leave(actor)
 
-    def _drop_finished(self) -> None:
+    async def _drop_finished(self) -> None:
         """What goes to other peers has mostly been handed over by now; else it is restored when it is needed."""
-        for actor in [actor for actor in self._leaving.values() if actor.idle]:
-            self._leave(actor)
+        turn = LoopTurn()
+        for key in tuple(self._leaving):
+            await turn.over()
+            if (actor := self._leaving.get(key)) is not None and actor.idle:
+                self._leave(actor)
 
     async def purge(self) -> None:
         """Until cancelled: remove from the store particles that died long ago, or have ended and there is no room for."""
@@ -259,7 +261,7 @@ class Keeper:
             skew_ms=skew_ms,
             condense=self._condense,
             door=self._doors.through,
-            steps=self._steps,
+            restoring=self._restoring,
             gone=self._gone,
         ).run()
 
@@ -268,14 +270,10 @@ class Keeper:
         if (actor := self._actors.get(key)) is not None:
             self._leave(actor)
 
-    async def _steps(self, stored: StoredParticle) -> int:
-        """How many steps the machine of a particle makes; found out in slices."""
-        if (actor := self._actors.get(stored.particle.key)) is not None:
-            return actor.steps
+    async def _restoring(self, stored: StoredParticle) -> SlicedInput[Any, ParticleSession]:
+        """The run that makes the session of a stored particle; raises as :meth:`_script`."""
         script = await self._script(stored.particle, self._payer(stored))
-        me = self._context.keys.peer_id
-        restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
-        return (await self._context.processor.finish(stored.particle.initiator, restoring.advance)).steps
+        return ParticleSession.restoring(stored, script, self._context.keys.peer_id, **self._session_limits())
 
     async def _go_on(self, key: ParticleKey) -> None:
         """Do what is left to do for a particle: its run, its calls, its deliveries."""
@@ -291,7 +289,9 @@ class Keeper:
     def broken(self, actor: Actor, error: BaseException) -> None:
         """As :class:`ActorOwner` says."""
         particle = actor.particle
-        if isinstance(error, StorageError):
+        if isinstance(error, ParticleGone):
+            pass  # it has died, and there was no room for it: nobody else is concerned
+        elif isinstance(error, StorageError):
             self._suspended.put_back_all(particle.key, actor.payer, actor.held)
         elif _short_of_memory(error) and not actor.was_new:
             self._suspended.put_back(particle.key, actor.payer, actor.held)
@@ -355,16 +355,18 @@ class Keeper:
         return await self._restore(stored)
 
     async def _restore(self, stored: StoredParticle) -> Actor:
-        particle, me = stored.particle, self._context.keys.peer_id
+        particle = stored.particle
         waiting, payer = sum(len(entry.payload) for entry in stored.journal), self._payer(stored)
         try:
             self._count(particle, payer, waiting)
             with Contained(self._context.log.bind(particle=particle.id)):
-                script = await self._script(particle, payer)
-                restoring = ParticleSession.restoring(stored, script, me, **self._session_limits())
-                session = await self._context.processor.finish(
-                    particle.initiator, self._counted(particle, payer, restoring, waiting), upstream=payer.upstream
-                )
+                restoring = await self._restoring(stored)
+                counted = self._counted(particle, payer, restoring, waiting)
+                try:
+                    session = await self._context.processor.finish(particle.initiator, counted, upstream=payer.upstream)
+                except BaseException:
+                    self._releases.put(restoring.holder.release())
+                    raise
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"
             self._context.reporter.broken(particle, Refused(message, reason="broken"))
@@ -479,10 +481,9 @@ class Keeper:
         """Give back the memory of an actor that was dropped, unless a turn of it is under way."""
         release = actor.release()
         if actor.held <= RELEASED_AT_ONCE_MAX:
-            for _ in release:
-                pass
+            at_once(release)
         else:
-            self._context.tasks.start(in_slices(release))
+            self._releases.put(release)
 
 
 def _short_of_memory(error: BaseException) -> bool:

@@ -7,6 +7,9 @@ initiators. Whoever holds more than their part is refused if the branch, and the
 back; all others are served as before. As the parts together are the limit, somebody above their part is always found; and hundreds of names
 that come one way divide one part among themselves.
 
+To what was accepted and holds nothing now, as after a restart, memory is *promised*. That bounds nothing but what is let in anew: there it counts as if it were held,
+and whoever goes on finds all the room that there is, however much was promised.
+
 The figures are estimates in bytes (``fluvial.air.machine.memory``, ``fluvial.air.data.weight``).
 """
 
@@ -81,16 +84,17 @@ class _Share:
     Attributes:
         weight: of the part.
         held: bytes.
+        promised: bytes.
         entries: how many entries that is; without any the share is gone.
         below: those who share the part.
         weights: the sum of theirs.
     """
 
-    __slots__ = ("below", "entries", "held", "weight", "weights")
+    __slots__ = ("below", "entries", "held", "promised", "weight", "weights")
 
     def __init__(self, weight: int) -> None:
         self.weight = weight
-        self.held = self.entries = self.weights = 0
+        self.held = self.promised = self.entries = self.weights = 0
         self.below: dict[Hashable, _Share] = {}
 
     def add(self, name: Hashable, weight: int) -> _Share:
@@ -114,11 +118,12 @@ class _Share:
 
 
 class _Entry(msgspec.Struct):
-    """Something that is held, who pays for it, and in which shares it is counted: those of the peer, its branch and the initiator."""
+    """Something that is held or promised, who pays for it, and in which shares it is counted: those of the peer, its branch and the initiator."""
 
     payer: Payer
     shares: tuple[_Share, _Share, _Share]
     size: int = 0
+    promised: int = 0
 
 
 class Reservation:
@@ -205,15 +210,15 @@ class MemoryBudget:
         """The part that it has, if it is one of those who hold something."""
         return self._levels(payer)[-1][1]
 
-    def _levels(self, payer: Payer) -> list[tuple[int, int]]:
-        """What the peer, its branch and the initiator hold, and the part of each."""
+    def _levels(self, payer: Payer) -> list[tuple[int, int, int]]:
+        """What the peer, its branch and the initiator hold, the part of each, and what is promised to each."""
         found, part, above = [], self.bytes_max, self._all
         for name in _names(payer):
             here = above.below.get(name)
             weight = here.weight if here is not None else self._weighs(name)
             part = part * weight // (above.weights if here is not None else above.weights + weight)
             above = here if here is not None else _Share(weight)
-            found.append((above.held, part))
+            found.append((above.held, part, above.promised))
         return found
 
     def _weighs(self, name: PeerId | int) -> int:
@@ -234,6 +239,13 @@ class MemoryBudget:
         sender = entry.shares[0]
         self._heavy.put(entry.payer.upstream.sender, sender.held / sender.weight)
 
+    def promise(self, key: Hashable, payer: Payer, size: int) -> None:
+        """A new entry that holds nothing now is to find so much memory later."""
+        entry = self._entries[key] = self._enter(payer)
+        entry.promised = size
+        for share in (self._all, *entry.shares):
+            share.promised += size
+
     def _enter(self, payer: Payer) -> _Entry:
         above, shares = self._all, []
         for name in _names(payer):
@@ -248,10 +260,12 @@ class MemoryBudget:
         if (entry := self._entries.pop(key, None)) is None:
             return
         self._all.held -= entry.size
+        self._all.promised -= entry.promised
         above = self._all
         for share, name in zip(entry.shares, _names(entry.payer), strict=True):
             share.entries -= 1
             share.held -= entry.size
+            share.promised -= entry.promised
             if not share.entries:
                 above.remove(name)
             above = share
@@ -277,19 +291,20 @@ class MemoryBudget:
         Raises:
             Refused: ``memory``; there is too much, and they would have more than their part.
         """
-        self._check(payer, more, int(ADMITTING * self.bytes_max))
+        self._check(payer, more, int(ADMITTING * self.bytes_max), is_new=True)
 
     def check_under_way(self, payer: Payer) -> None:
         """Whether what somebody has under way may go on; raises Refused, ``memory``, as :meth:`check`."""
-        self._check(payer, 0, self.bytes_max)
+        self._check(payer, 0, self.bytes_max, is_new=False)
 
-    def _check(self, payer: Payer, more: int, most: int) -> None:
-        if self.total + more <= most or payer.upstream.sender == self._me:
+    def _check(self, payer: Payer, more: int, most: int, *, is_new: bool) -> None:
+        more_of_all = more + self._all.promised * is_new
+        if self.total + more_of_all <= most or payer.upstream.sender == self._me:
             return
         self.relieve()
-        if self.total + more <= most:
-            return
-        while self.total + more > most and (excess := self._excess(payer, more, most)) is not None:
+        while (
+            self.total + more_of_all > most and (excess := self._excess(payer, more, most, is_new=is_new)) is not None
+        ):
             if not self.give_back(payer):
                 held, part = excess
                 raise Refused(
@@ -298,9 +313,12 @@ class MemoryBudget:
                     reason=MEMORY,
                 )
 
-    def _excess(self, payer: Payer, more: int, most: int) -> tuple[int, int] | None:
+    def _excess(self, payer: Payer, more: int, most: int, *, is_new: bool) -> tuple[int, int] | None:
         """What somebody would hold with so much more, and their part of so much, if they would have too much."""
-        levels = [(held + more, part * most // self.bytes_max) for held, part in self._levels(payer)]
+        levels = [
+            (held + promised * is_new + more, part * most // self.bytes_max)
+            for held, part, promised in self._levels(payer)
+        ]
         return levels[-1] if all(held > part for held, part in levels) else None
 
     def heaviest(self) -> Payer | None:

@@ -1,6 +1,6 @@
 """Decides when a particle's promises are looked at, so that it arrives where other peers have promised to send it.
 
-There is one list for all particles, and the keeper's sweep goes through it. A particle that relies on no promise is not in it. The list
+There is one list for all particles, and a sweep goes through it. A particle that relies on no promise is not in it, and one that is at work is not waited for. The list
 is in memory only: what was sent instead of others, and how often, stands in the particles' journals; a particle that is restored comes
 back into the list with its next run.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
+import anyio
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -20,6 +21,8 @@ from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.memory import MEMORY
 from fluvial.particles.promises import Look
 
+SWEEP_S: Final = 1.0
+"""How often promises are looked at."""
 WATCHED_MAX: Final = 50_000
 """Particles in the list; further ones rely on promises for ever."""
 LOOKS_MAX: Final = 64
@@ -88,6 +91,15 @@ class Resender:
     def _put(self, key: ParticleKey, look_ms: int, deadline_ms: int) -> None:
         if look_ms < deadline_ms:
             self._watched[key] = _Watched(look_ms, deadline_ms)
+
+    async def run(self, find: Find) -> None:
+        """Until cancelled: look at the particles that are due. A failing store is logged, and they are looked at again later."""
+        while True:
+            await anyio.sleep(SWEEP_S)
+            try:
+                await self.sweep(find)
+            except StorageError as error:
+                self._log.error("storage_failed", error=error.message)
 
     async def sweep(self, find: Find) -> None:
         """Look at the particles that are due.

@@ -150,6 +150,7 @@ class Particles(Part):
             await self._outbox.start(light, self.keeper, later=await self.keeper.resume())
             tasks.start_soon(self.keeper.go_on)
             tasks.start_soon(self.keeper.sweep)
+            tasks.start_soon(self.keeper.resend)
             tasks.start_soon(self.keeper.purge)
             tasks.start_soon(self.keeper.shrink)
             task_status.started()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from fluvial.air.machine.slices import NO_CLOCK, SLICE_STEPS, UNSLICED, Clock, Run
@@ -11,12 +11,21 @@ DoneT = TypeVar("DoneT")
 ResultT = TypeVar("ResultT")
 
 
-class MemoryHolder(Protocol):
-    """Something that knows how much memory it holds; the session is one."""
+class MachineHolder(Protocol):
+    """What holds the machine; the session."""
 
     @property
     def held(self) -> int:
-        """In bytes, about."""
+        """How many bytes of memory it holds, about."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How many steps the machine has made."""
+        ...
+
+    def release(self) -> Iterator[None]:
+        """Give back the memory, in slices; it cannot be used any more."""
         ...
 
 
@@ -27,12 +36,15 @@ class SlicedInput(Generic[DoneT, ResultT]):
         run: the machine's part of it.
         ended: takes in what the machine's run came to.
         holder: what holds the machine.
+
+    Attributes:
+        holder: as above.
     """
 
-    __slots__ = ("_ended", "_holder", "_run")
+    __slots__ = ("_ended", "_run", "holder")
 
-    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT], holder: MemoryHolder) -> None:
-        self._holder = holder
+    def __init__(self, run: Run[DoneT], ended: Callable[[DoneT], ResultT], holder: MachineHolder) -> None:
+        self.holder = holder
         self._run = run
         self._ended = ended
 
@@ -44,10 +56,16 @@ class SlicedInput(Generic[DoneT, ResultT]):
     @property
     def held(self) -> int:
         """How many bytes of memory are held by now, about."""
-        return self._holder.held
+        return self.holder.held
 
     def finish(self) -> ResultT:
         """Do all that is left at once."""
         while (result := self.advance(UNSLICED)) is None:
             pass
         return result
+
+
+def at_once(work: Iterator[None]) -> None:
+    """Do work in slices, such as giving memory back, to its end: it is small, or nobody waits for this thread."""
+    for _ in work:
+        pass

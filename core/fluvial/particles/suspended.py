@@ -3,13 +3,16 @@
 They go on a few at a time, fairly by initiator, as long as memory is left for others; initiators that are connected have every second turn. Where
 there is no room for a large one, the others of its initiator wait a little, and nobody else: whoever fills the memory again and again would hold up
 all. So a peer answers at once after a restart, however many particles it has; one that is needed before its turn is restored then. As they were
-accepted, each of them keeps a place in the budget of memory: nothing new is let in for which they would have to wait.
+accepted, memory is promised to each of them: nothing new is let in for which they would have to wait. They hold none before, so whose turn it is
+finds room however many are in line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import anyio
@@ -18,10 +21,11 @@ from anyio.abc import TaskGroup
 
 from fluvial.air.machine.memory import MACHINE_BYTES
 from fluvial.errors import FluvialError, Refused, StorageError
-from fluvial.fairness import FairQueue, Payer
+from fluvial.fairness import FairQueue, Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.memory import MEMORY, MemoryBudget
+from fluvial.particles.turns import LoopTurn
 from fluvial.waiting import later, now_s
 
 AT_ONCE: Final = 4
@@ -47,7 +51,7 @@ class Suspended:
         go_on: takes a particle up again.
         has_room: whether there is room for one that held so many bytes.
         is_connected: whether a connection with a peer stands.
-        budget: where they have a place.
+        budget: where memory is promised to them.
         log: a logger bound to the peer.
     """
 
@@ -69,7 +73,7 @@ class Suspended:
         self._lined: dict[ParticleKey, tuple[Payer, int]] = {}
         self._news = anyio.Event()
         self._not_before_s = 0.0
-        self._paused: dict[PeerId, list[ParticleKey]] = {}
+        self._paused: dict[PeerId, deque[ParticleKey]] = {}  # their lines
         self._preferred: dict[PeerId, None] = {}
         self._odd = False
 
@@ -81,27 +85,39 @@ class Suspended:
         """A particle is to go on, which held so many bytes of memory; behind the others of its initiator, or ``first``."""
         if key not in self._lined:
             self._lined[key] = payer, held
-            self._budget.charge(_place(key), payer, MACHINE_BYTES)
+            self._budget.promise(_promise(key), payer, MACHINE_BYTES)
             self._enter(key, payer.initiator, first=first)
 
     def _enter(self, key: ParticleKey, initiator: PeerId, *, first: bool = False) -> None:
-        self._line.push(initiator, key, first=first)
+        if (paused := self._paused.get(initiator)) is None:
+            self._line.push(initiator, key, first=first)
+            self._comes(initiator)
+        elif first:
+            paused.appendleft(key)
+        else:
+            paused.append(key)
+
+    def _comes(self, initiator: PeerId) -> None:
+        """Something of an initiator is in line that may go on."""
         if self._is_connected(initiator):
             self.prefer(initiator)
         self._news.set()
 
-    def put_all(self, keys: Mapping[ParticleKey, Payer]) -> None:
-        """As :meth:`put`, for all particles that a peer has after a restart, oldest first.
+    async def put_all(self, live: dict[ParticleKey, tuple[PeerId, PeerId]]) -> None:
+        """As :meth:`put`, for all particles that a peer has after a restart, oldest first, each with its initiator and sender.
 
-        Who began first has the first turn. Of one initiator the newest are first: flows that have taken long already are most likely over
+        Initiators who began first, and those who began something last, have the first turns: who came before a crowd of names, and whose flow had only
+        just begun, waits for none of those between. Of one initiator the newest are first: flows that have taken long already are most likely over
         elsewhere, and wait here for nothing but their ttl.
         """
-        lines: dict[PeerId, list[ParticleKey]] = {}
-        for key, payer in keys.items():
-            lines.setdefault(payer.initiator, []).append(key)
-        for line in lines.values():
-            for key in reversed(line):
-                self.put(key, keys[key])
+        turn, lines = LoopTurn(), dict[PeerId, list[ParticleKey]]()
+        for key, (initiator, _) in live.items():
+            lines.setdefault(initiator, []).append(key)
+        last = dict.fromkeys(initiator for initiator, _ in reversed(live.values()))
+        for initiator in dict.fromkeys(chain.from_iterable(zip(lines, last, strict=True))):
+            for key in reversed(lines[initiator]):
+                self.put(key, self._budget.payer(initiator, Upstream(live[key][1])))
+                await turn.over()
 
     def put_back(self, key: ParticleKey, payer: Payer, held: int) -> None:
         """As :meth:`put`, for one that has just been stopped for want of memory: its initiator's go on after a pause.
@@ -119,12 +135,13 @@ class Suspended:
     def _pause(self, initiator: PeerId, seconds: float) -> None:
         """Those of an initiator have no turns for a while."""
         if initiator not in self._paused:
-            self._paused[initiator] = []
+            self._paused[initiator] = self._line.withdraw(initiator)
             later(seconds, partial(self._end_pause, initiator))
 
     def _end_pause(self, initiator: PeerId) -> None:
-        for key in self._paused.pop(initiator):
-            self._enter(key, initiator)
+        if line := self._paused.pop(initiator):
+            self._line.come_back(initiator, line)
+            self._comes(initiator)
 
     def prefer(self, initiator: PeerId) -> None:
         """Give every second turn to this initiator, which has just connected, and others who are connected, as long as they have something in line.
@@ -168,14 +185,11 @@ class Suspended:
             elif (left_s := self._not_before_s - now_s()) > 0:
                 await anyio.sleep(left_s)
             else:
-                initiator, key = self._pop()
-                if (paused := self._paused.get(initiator)) is not None:
-                    paused.append(key)
-                    continue
-                self._budget.release(_place(key))
+                key = self._pop()
+                self._budget.release(_promise(key))
                 return key, *self._lined.pop(key)
 
-    def _pop(self) -> tuple[PeerId, ParticleKey]:
+    def _pop(self) -> ParticleKey:
         self._odd = not self._odd
         while self._odd and self._preferred:
             initiator = next(iter(self._preferred))
@@ -183,8 +197,8 @@ class Suspended:
             if self._line.waiting(initiator):
                 key = self._line.pop_of(initiator)
                 self.prefer(initiator)
-                return initiator, key
-        return self._line.pop()
+                return key
+        return self._line.pop()[1]
 
     async def _try(
         self, key: ParticleKey, payer: Payer, held: int, under_way: anyio.Semaphore, ended: anyio.Event
@@ -214,5 +228,5 @@ class Suspended:
         return True
 
 
-def _place(key: ParticleKey) -> Hashable:
+def _promise(key: ParticleKey) -> Hashable:
     return "suspended", key

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
 import anyio.lowlevel
 
+from fluvial.light_tasks import LightTasks
 from fluvial.waiting import now_s
 
 TURN_S: Final = 0.002
@@ -28,7 +30,30 @@ class LoopTurn:
             self._until = now_s() + TURN_S
 
 
-async def in_slices(work: Iterator[None]) -> None:
-    """Do work that hands control back by itself. The root of a task."""
-    for _ in work:
-        await anyio.lowlevel.checkpoint()
+class SlicedChores:
+    """Work that hands control back by itself, one piece after another, in one task that is there as long as there is some.
+
+    With a task for each piece, hundreds of them would have a slice in each round of the loop.
+
+    Args:
+        tasks: where the task is begun.
+    """
+
+    def __init__(self, tasks: LightTasks) -> None:
+        self._tasks = tasks
+        self._left: deque[Iterator[None]] = deque()
+
+    def put(self, chore: Iterator[None]) -> None:
+        """Do this when those before are done."""
+        self._left.append(chore)
+        if len(self._left) == 1:
+            self._tasks.start(self._work_off())
+
+    async def _work_off(self) -> None:
+        """The root of the task."""
+        turn = LoopTurn()
+        while self._left:
+            for _ in self._left[0]:
+                await turn.over()
+            self._left.popleft()
+            await turn.over()

@@ -14,6 +14,7 @@ import msgspec
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.findings import Wait
 from fluvial.particles.session import ParticleSession
+from fluvial.particles.sliced import at_once
 from fluvial.stored import JournalEntry, StoredParticle
 
 RESTORED_MAX: Final = 32
@@ -29,7 +30,11 @@ def name_of(wait: Wait) -> WaitName:
 
 
 def since_when(
-    stored: StoredParticle, waits: Iterable[Wait], restore: Callable[[StoredParticle], ParticleSession]
+    stored: StoredParticle,
+    waits: Iterable[Wait],
+    restore: Callable[[StoredParticle], ParticleSession],
+    *,
+    restored_max: int = RESTORED_MAX,
 ) -> Mapping[WaitName, int]:
     """When each of these waits began, milliseconds since 1970, by the clock of the peer that wrote the journal.
 
@@ -37,21 +42,24 @@ def since_when(
         stored: the particle.
         waits: what waits at the end of its journal.
         restore: makes the session of a stored particle.
+        restored_max: how many sessions it makes.
 
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    return _Bisection(stored, restore).find({name_of(wait) for wait in waits})
+    return _Bisection(stored, restore, restored_max).find({name_of(wait) for wait in waits})
 
 
 class _Bisection:
     """A *moment* is a number of entries from the beginning; entries that were written together have one time and one moment."""
 
-    def __init__(self, stored: StoredParticle, restore: Callable[[StoredParticle], ParticleSession]) -> None:
+    def __init__(
+        self, stored: StoredParticle, restore: Callable[[StoredParticle], ParticleSession], restored_max: int
+    ) -> None:
         self._stored = stored
         self._restore = restore
         self._moments = _moments(stored.journal)
-        self._left = RESTORED_MAX
+        self._left = restored_max
         self._found: dict[WaitName, int] = {}
 
     def find(self, names: Set[WaitName]) -> Mapping[WaitName, int]:
@@ -74,7 +82,9 @@ class _Bisection:
 
     def _waiting(self, moment: int) -> Set[WaitName]:
         session = self._restore(msgspec.structs.replace(self._stored, journal=self._stored.journal[:moment]))
-        return {name_of(wait) for wait in session.waits()}
+        waiting = {name_of(wait) for wait in session.waits()}
+        at_once(session.release())
+        return waiting
 
 
 def _moments(journal: Sequence[JournalEntry]) -> list[int]:

@@ -2,7 +2,8 @@
 
 It is filled once, when a peer starts, and then told of everything that is written and removed. What a row takes on the disk is estimated
 from above, from what it holds and from how a database lays rows out in pages; *reserved* is what is being written just now. Where the database can
-say how much of its file is in use, it is asked from time to time (:meth:`DiskAccount.measured`), and the total follows it if the estimate was too low.
+say how much of its file is in use, it is asked from time to time (:meth:`DiskAccount.measured`), and the total follows it if the estimate was too low,
+as far as that can be: tables of plugins are in the file as well, and may be larger than all particles.
 
 Initiators are named by their public keys; what is of nobody, such as rows of an earlier version, by no bytes.
 """
@@ -26,6 +27,9 @@ OUTBOX_BYTES: Final = 600
 SCRIPT_BYTES: Final = 120
 STORY_BYTES: Final = 600
 GUARD_BYTES: Final = 160
+
+SCALE_MAX: Final = 3.0
+"""The estimate is too low by no more than this: where rows are removed, SQLite keeps its pages a third full. Source: SQLite source, btree.c, ``balance``."""
 
 NOBODY: Final = b""
 """Whose those bytes are that are nobody's."""
@@ -109,4 +113,5 @@ class DiskAccount:
 
     def measured(self, used: int) -> None:
         """The database says how many bytes of its file are in use."""
-        self._scale = max(1.0, used / max(self._stored, 1)) if used > PAGE_BYTES * 256 else 1.0
+        scale = used / max(self._stored, 1) if used > PAGE_BYTES * 256 else 1.0
+        self._scale = min(max(1.0, scale), SCALE_MAX)

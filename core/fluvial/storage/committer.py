@@ -45,6 +45,8 @@ CHANGE_PAGES_MIN: Final = 0.1
 """Rows of one transaction share pages; but not more than this is counted on."""
 CUT_MS: Final = 500
 """How long cutting it waits for those who read, who take some milliseconds each."""
+CUT_AGAIN_S: Final = 5.0
+"""After that was in vain it is not tried again for so long, in seconds: a program that copies the database reads for minutes, and everybody who writes waits."""
 
 Work: TypeAlias = "Callable[[Connection], T] | Prepared[T] | DirectWrite[T]"
 
@@ -243,6 +245,7 @@ class SqliteCommitter(BaseCommitter):
         self._log_grown = (
             0  # of how many bytes the file of the log was when its pages were last brought into the database
         )
+        self._cut_not_before_s = 0.0
         self._pages = 0.0
         self._change_pages = CHANGE_PAGES
         self._changes = 0
@@ -296,7 +299,9 @@ class SqliteCommitter(BaseCommitter):
         values = sum(ticket.size for ticket in tickets) / PAGE_BYTES
         self._pages += max(changes - self._changes, 0) * self._change_pages + values
         self._changes = changes
-        log_max = min(self._log_bytes, self._log_grown + LOG_PAGES * PAGE_BYTES)
+        log_max = self._log_grown + LOG_PAGES * PAGE_BYTES
+        if self._log_grown <= self._log_bytes:
+            log_max = min(self._log_bytes, log_max)
         self._upkeep_due = self._pages >= LOG_PAGES or self._backend.log_bytes > log_max
 
     def _log_size(self) -> int:
@@ -318,7 +323,7 @@ class SqliteCommitter(BaseCommitter):
         # Where it cannot be done it is larger until the next time; what is wrong with the file is told to the next write.
         with suppress(sqlite3.Error, StorageError):
             driver = self._driver
-            if self._log_size() <= self._log_bytes:
+            if self._log_size() <= self._log_bytes or time.monotonic() < self._cut_not_before_s:
                 _, pages, _ = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if pages > 0:  # all since the last time, or more, if somebody reads: then it is done more often
                     learned = self._change_pages * pages / max(expected, 1.0)
@@ -326,7 +331,8 @@ class SqliteCommitter(BaseCommitter):
             else:
                 driver.execute(f"PRAGMA busy_timeout = {CUT_MS}")  # for those who read from it now
                 try:
-                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                    busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    self._cut_not_before_s = time.monotonic() + CUT_AGAIN_S if busy else 0.0
                 finally:
                     driver.execute("PRAGMA busy_timeout = 0")
         self._log_grown = self._log_size()

@@ -37,9 +37,13 @@ def check_entries(entries: Sequence[JournalEntry]) -> None:
             )
 
 
-def not_here(key: ParticleKey) -> StorageError:
-    """What is said of a particle that was never admitted."""
-    return StorageError(f"particle {key.hex()} is not here", hint="admit it before recording anything about it")
+class ParticleGone(StorageError):
+    """The particle was never admitted, or was removed since it had died; nothing is wrong with the store."""
+
+
+def not_here(key: ParticleKey) -> ParticleGone:
+    """What is said of a particle that is not in the store."""
+    return ParticleGone(f"particle {key.hex()} is not here", hint="admit it before recording anything about it")
 
 
 def not_next(key: ParticleKey, seq: int, length: int) -> StorageError:

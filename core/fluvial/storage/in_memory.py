@@ -5,8 +5,10 @@ It does what the database does, and forgets all of it when the process ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from typing import TypeAlias
 
 import anyio.lowlevel
 import msgspec
@@ -38,22 +40,70 @@ class _Kept:
     outbox: dict[PeerId, OutboxRow] = field(default_factory=dict)
     ways: dict[PeerId, str] = field(default_factory=dict)
     story: bytes | None = None
+    listed: bool = False  # among those that have finished
+
+    @property
+    def has_finished(self) -> bool:
+        return self.state is ParticleState.FINISHED and not self.outbox
 
     def has_ended(self, now_ms: int) -> bool:
-        finished = self.state is ParticleState.FINISHED and not self.outbox
-        return finished or self.particle.deadline_ms < now_ms
+        return self.has_finished or self.particle.deadline_ms < now_ms
 
     def written(self, *, is_new: bool = False) -> Written:
         header = self.particle.header
         return Written(self.revision, header.initiator, self.size, self.particle.deadline_ms, is_new=is_new)
 
 
+_Ages: TypeAlias = list[tuple[int, ParticleKey]]
+"""A heap: keys by their deadlines, the oldest first. Some may be gone."""
+
+
 class _Table(dict[ParticleKey, _Kept]):
-    """What is kept, and with ``guards`` the deadlines of what is gone and must not be run again."""
+    """What is kept, and the keys of what is gone and must not be run again. What is to be removed is found without a look at all the others.
+
+    Attributes:
+        guards: the latter.
+        ages: all that is kept.
+        finished: of these, those that have finished, and some that live again.
+        guard_ages: of the guards.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.guards: dict[ParticleKey, int] = {}
+        self.guards: set[ParticleKey] = set()
+        self.ages: _Ages = []
+        self.finished: _Ages = []
+        self.guard_ages: _Ages = []
+
+    def changed(self, kept: _Kept) -> None:
+        """A particle has perhaps finished."""
+        if kept.has_finished and not kept.listed:
+            kept.listed = True
+            heappush(self.finished, (kept.particle.deadline_ms, kept.particle.key))
+
+    def dead(self, end_ms: int, most: int) -> list[ParticleKey]:
+        """The oldest of those that died before a time; each is named once."""
+        return list(_before(self.ages, end_ms, most, self))
+
+    def ended(self, most: int) -> list[ParticleKey]:
+        """The oldest of those that have finished; each is named once, unless it lives again."""
+        found: list[ParticleKey] = []
+        while self.finished and len(found) < most:
+            _, key = heappop(self.finished)
+            if (kept := self.get(key)) is not None:
+                kept.listed = False
+                if kept.has_finished:
+                    found.append(key)
+        return found
+
+
+def _before(ages: _Ages, end_ms: int, most: int, there: Container[ParticleKey]) -> dict[ParticleKey, None]:
+    """Take the oldest keys out of a heap, so many at most that are not gone, with deadlines before a time."""
+    found: dict[ParticleKey, None] = {}
+    while ages and ages[0][0] < end_ms and len(found) < most:
+        if (key := heappop(ages)[1]) in there:
+            found[key] = None
+    return found
 
 
 class InMemoryParticles(ParticleStore):
@@ -131,6 +181,7 @@ class InMemoryParticles(ParticleStore):
             return
         if row.version <= version:
             del kept.outbox[peer]
+            self._table.changed(kept)
         else:
             kept.outbox[peer] = msgspec.structs.replace(row, attempts=0, last_error="")
 
@@ -177,10 +228,11 @@ class InMemoryParticles(ParticleStore):
         kept = self._table.get(particle.key)
         if (is_new := kept is None) or kept is None:
             size = particle_bytes(particle) + len(particle.script)
-            kept = _Kept(particle, sender, hops, now_ms, size)
+            kept = self._table[particle.key] = _Kept(particle, sender, hops, now_ms, size)
+            heappush(self._table.ages, (particle.deadline_ms, particle.key))
         if entries or peers or finished:
             _append(kept, now_ms, entries, peers, finished=finished)
-        self._table[particle.key] = kept
+            self._table.changed(kept)
         await anyio.lowlevel.checkpoint()
         return kept.written(is_new=is_new)
 
@@ -199,6 +251,7 @@ class InMemoryParticles(ParticleStore):
         if kept is None or kept.story is not None:
             raise not_here(key)
         _append(kept, now_ms, entries, peers, finished=finished)
+        self._table.changed(kept)
         await anyio.lowlevel.checkpoint()
         return kept.written()
 
@@ -215,21 +268,21 @@ class _InMemoryRetention(Retention):
 
     async def _forget(self, end_ms: int, guarded_ms: int, most: int) -> Removed:
         await anyio.lowlevel.checkpoint()
-        removed, guards = Removed(), self._table.guards
-        dead = self._oldest(most, lambda kept: kept.particle.deadline_ms < end_ms)
-        if dead:
+        removed, table = Removed(), self._table
+        if dead := table.dead(end_ms, most):
             removed.oldest_ms = end_ms - self._table[dead[0]].particle.deadline_ms
         for key in dead:
             self._remove(key, removed)
-        for key in [key for key, deadline_ms in guards.items() if deadline_ms < guarded_ms][:most]:
-            del guards[key]
+        for key in _before(table.guard_ages, guarded_ms, most, table.guards):
+            table.guards.discard(key)
             removed.change.append((NOBODY, -GUARD_BYTES))
         return removed
 
     async def _make_room(self, now_ms: int, guarded_ms: int, most: int) -> Removed:
         await anyio.lowlevel.checkpoint()
-        removed = Removed()
-        for key in self._oldest(most, lambda kept: kept.has_ended(now_ms)):
+        removed, table = Removed(), self._table
+        dead = table.dead(now_ms, most)
+        for key in [*dead, *table.ended(most - len(dead))]:
             self._guard(key, guarded_ms, removed)
             self._remove(key, removed)
         return removed
@@ -250,14 +303,11 @@ class _InMemoryRetention(Retention):
         removed.change.append((kept.particle.header.initiator, size))
         return removed
 
-    def _oldest(self, most: int, wanted: Callable[[_Kept], bool]) -> list[ParticleKey]:
-        found = sorted((kept.particle.deadline_ms, key) for key, kept in self._table.items() if wanted(kept))
-        return [key for _, key in found[:most]]
-
     def _guard(self, key: ParticleKey, guarded_ms: int, removed: Removed) -> None:
         deadline_ms = self._table[key].particle.deadline_ms
         if deadline_ms >= guarded_ms and key not in self._table.guards:
-            self._table.guards[key] = deadline_ms
+            self._table.guards.add(key)
+            heappush(self._table.guard_ages, (deadline_ms, key))
             removed.change.append((NOBODY, GUARD_BYTES))
 
     def _remove(self, key: ParticleKey, removed: Removed) -> None:

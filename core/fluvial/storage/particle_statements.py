@@ -279,7 +279,10 @@ _REMOVALS: Final[Mapping[str, Statement]] = {
     "add_guard": Statement(
         per_dialect(lambda insert: insert(replay_guards).on_conflict_do_nothing()), columns=replay_guards.c.keys()
     ),
-    "add_story": Statement(insert(stories), columns=stories.c.keys()),
+    "add_story": Statement(
+        per_dialect(lambda insert: insert(stories).on_conflict_do_nothing().returning(stories.c.bytes)),
+        columns=stories.c.keys(),
+    ),
 }
 
 STATEMENTS: Final[Mapping[str, Statement]] = {**_WRITES, **_READS, **_REMOVALS}

@@ -176,4 +176,4 @@ WHERE replay_guards.deadline_ms < :end
 -- add_guard
 INSERT INTO replay_guards ("key", deadline_ms) VALUES (:key, :deadline_ms) ON CONFLICT DO NOTHING
 -- add_story
-INSERT INTO stories ("key", id, header, sender, hops, received_at_ms, deadline_ms, state, entries, initiator, bytes, story) VALUES (:key, :id, :header, :sender, :hops, :received_at_ms, :deadline_ms, :state, :entries, :initiator, :bytes, :story)
+INSERT INTO stories ("key", id, header, sender, hops, received_at_ms, deadline_ms, state, entries, initiator, bytes, story) VALUES (:key, :id, :header, :sender, :hops, :received_at_ms, :deadline_ms, :state, :entries, :initiator, :bytes, :story) ON CONFLICT DO NOTHING RETURNING bytes

@@ -34,7 +34,7 @@ _FAILED: Final = PARTICLES["failed"]
 _WAY: Final = PARTICLES["way"]
 
 _FIRST_REVISION: Final = 1
-"""Of a particle that was admitted with something in its journal or outbox; one that was here already has a later one then."""
+"""Of a particle that was not here; one that was has a later one when something is added."""
 
 
 def admission(
@@ -62,7 +62,7 @@ def admission(
         "hops": hops,
         "state": ParticleState.LIVE.value,
         "entries": 0,
-        "revision": 0,
+        "revision": _FIRST_REVISION,
         "initiator": initiator,
         "bytes": particle_bytes(particle),
     }
@@ -89,7 +89,6 @@ def _first(
         grown = {
             "state": _state(finished),
             "entries": len(entries),
-            "revision": _FIRST_REVISION,
             "bytes": row["bytes"] + added,
         }
         steps = [(_ADMIT, {**row, **grown, "more": added}), *_contents(key, entries, peers, now_ms)]

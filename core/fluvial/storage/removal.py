@@ -119,8 +119,8 @@ def shrink(transaction: Transaction, key: ParticleKey, story: bytes, *, now_ms: 
     _remove(transaction, [row], removed)
     _guard(transaction, [row] if row.deadline_ms >= guarded_ms else [], removed)
     size = row_bytes(len(story) + len(row.header), STORY_BYTES)
-    transaction.change(_ADD_STORY, {**row._asdict(), "bytes": size, "story": story})
-    removed.change.append((row.initiator, size))
+    if transaction.row(_ADD_STORY, {**row._asdict(), "bytes": size, "story": story}) is not None:  # else it lived twice
+        removed.change.append((row.initiator, size))
     return removed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -21,6 +22,8 @@ TEXT_BYTES_MAX: Final = 240
 SCRIPT_BYTES_MAX: Final = 4_096
 OTHERS_MAX: Final = 8
 """Waits and undelivered peers."""
+STEPS_MAX: Final = 5_000
+"""Steps that are made once more to tell since when something waits: a few flows of thousands would keep the peer busy for minutes."""
 
 
 def condense(stored: StoredParticle, told: bool, *, me: PeerId) -> bytes:
@@ -34,7 +37,7 @@ def condense(stored: StoredParticle, told: bool, *, me: PeerId) -> bytes:
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    story, count = tell(stored, me) if told else _untold(stored, me), EVENTS_MAX
+    story, count = tell(stored, me, steps_max=STEPS_MAX) if told else _untold(stored, me), EVENTS_MAX
     while len(data := encode(shorten(story, count))) > STORY_BYTES_MAX and count:
         count //= 2
     return data
@@ -101,8 +104,32 @@ def _short(event: Event) -> Event:
 
 def _value(value: Json) -> Json:
     """The value; a text with the beginning of its JSON if that is long."""
-    text = msgspec.json.encode(value).decode()
+    text = ""
+    for piece in _written(value):
+        text += piece
+        if len(text) > VALUE_BYTES_MAX:
+            break
     return value if len(text.encode()) <= VALUE_BYTES_MAX else _cut(text, VALUE_BYTES_MAX)
+
+
+def _written(value: Json) -> Iterator[str]:
+    """The JSON of a value piece by piece, each of them short: of megabytes only the beginning is looked at."""
+    if isinstance(value, str):
+        yield msgspec.json.encode(value[: VALUE_BYTES_MAX + 1]).decode()
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield "," if number else "["
+            yield from _written(one)
+        yield "]" if value else "[]"
+    elif isinstance(value, dict):
+        for number, (name, one) in enumerate(value.items()):
+            yield "," if number else "{"
+            yield from _written(name)
+            yield ":"
+            yield from _written(one)
+        yield "}" if value else "{}"
+    else:
+        yield msgspec.json.encode(value).decode()
 
 
 def _cut(text: str, most: int = TEXT_BYTES_MAX) -> str:

@@ -6,8 +6,8 @@ Everything in it comes from the journal of one peer: facts that their peers sign
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final, Literal
 
 import msgspec
@@ -29,7 +29,8 @@ from fluvial.identity import PeerId
 from fluvial.particles.journal import Arrival, FlowFailed, Resent, read_entry
 from fluvial.particles.notice import Notice, SignedNotice
 from fluvial.particles.session import ParticleSession
-from fluvial.particles.wait_times import name_of, since_when
+from fluvial.particles.sliced import at_once
+from fluvial.particles.wait_times import RESTORED_MAX, name_of, since_when
 from fluvial.stored import HandOver, JournalEntry, ParticleState, StoredParticle
 
 
@@ -184,18 +185,21 @@ class _Noted(msgspec.Struct, frozen=True):
     signed: str
 
 
-def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = ()) -> Story:
+def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = (), *, steps_max: int = sys.maxsize) -> Story:
     """The story of a stored particle.
 
     Args:
         stored: all that a peer's store has of it.
         me: that peer.
         handed: how that peer found those who have got it from there, in the order of the times.
+        steps_max: how many steps the machine makes once more to find out since when what waits has waited, about; where more are needed, that is not told.
 
     Raises:
         RemoteProtocolError: the journal is damaged.
     """
-    story = _Teller(stored, me).story()
+    teller = _Teller(stored, me)
+    story = teller.story(steps_max)
+    teller.end()
     return replace(story, events=[_with_way(event, me, handed) for event in story.events])
 
 
@@ -218,11 +222,12 @@ class _Teller:
     def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> ParticleSession:
         return ParticleSession.restore(stored, self._script, self._me, observer=observer)
 
-    def story(self) -> Story:
+    def story(self, steps_max: int) -> Story:
         stored, header = self._stored, self._stored.particle.header
         events = _each_once([event for entry in stored.journal for event in self._events(entry)])
         waits, error = self._session.waits(), self._error()
-        since = since_when(stored, waits, self._restore)
+        restored_max = min(RESTORED_MAX, steps_max // (1 + self._session.steps))
+        since = since_when(stored, waits, self._restore, restored_max=restored_max)
         peers = {str(stored.particle.initiator): None}
         # An arrival comes before what it brought, so that the last sender would come before those who were asked first.
         for event in sorted(events, key=lambda event: event.kind == "arrival"):
@@ -257,6 +262,10 @@ class _Teller:
             contradictions=self._contradictions(),
         )
 
+    def end(self) -> None:
+        """Give back the memory of the session, whose objects refer to each other."""
+        at_once(self._session.release())
+
     def _contradictions(self) -> list[Contradiction]:
         """What the batches of the journal prove."""
         nodes = list(walk(self._script.root))
@@ -285,9 +294,13 @@ class _Teller:
             return self._session.failure
         if self._session.error is not None or self._stored.state is not ParticleState.LIVE:
             return self._session.error
-        with suppress(RemoteProtocolError):  # values are missing that another peer has
-            return self._restore(self._stored).begin().error
-        return None
+        session = self._restore(self._stored)
+        try:
+            return session.begin().error
+        except RemoteProtocolError:  # values are missing that another peer has
+            return None
+        finally:
+            at_once(session.release())
 
     def _events(self, entry: JournalEntry) -> Iterator[Event]:
         match read_entry(entry):

@@ -16,9 +16,11 @@ from fluvial.air.data.wire import decode_data, encode_data
 from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
+from fluvial.clock import ManualClock, SystemClock
 from fluvial.identity import KeyPair
 from fluvial.memory.network import LinkQuality, Memory
-from fluvial.particle import Delivery, Particle
+from fluvial.particle import Delivery, Particle, ParticleKey
+from fluvial.particles import keeper
 from fluvial.storage import open_store
 from fluvial.story.condensed import read_condensed
 from fluvial.testing.nodes import nodes
@@ -203,6 +205,28 @@ async def test_large_flows_that_ended_are_stories_and_are_not_run_again(tmp_path
         assert (await a.deliver(delivery(particle, b), b)).reason == "replay", "after a restart, too"
 
 
+async def test_what_comes_again_and_again_of_a_particle_that_is_over_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def noted(key: ParticleKey, data: bytes) -> Known:
+        decoded.append(len(data))
+        return decode_data(key, data)
+
+    monkeypatch.setattr("fluvial.particles.inbox.decode_data", noted)
+    async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
+        particle = make_particle(
+            f'(seq (call %init_peer_id% ("load" "given") [] x) (call "{b.peer_id}" ("op" "identity") [x]))'
+        )
+        again = delivery(particle, b, answered(particle, SENDER, "y" * 40_000))
+        assert (await a.deliver(again, b)).reason == ""
+        await until(lambda: b.metric(BYTES) < 20_000)  # it is a story
+        for _ in range(3):
+            assert (await a.deliver(again, b)).reason == "replay"
+        assert len(decoded) == 2
+
+
 async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -> None:
     async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
         folds = "(fold xs i (par (fold xs j (par (null) (next j))) (next i)))"
@@ -217,6 +241,40 @@ async def test_of_what_took_long_only_that_it_was_here_is_kept(tmp_path: Path) -
         assert (story.particle_id, story.state, story.events) == ("long", "finished", [])
         assert story.shortened
         assert story.left_out > 0
+
+
+async def test_a_particle_whose_story_cannot_be_told_costs_nobody_else_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def condense(*_: object, **__: object) -> bytes:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("fluvial.assembly.assembly.condense", condense)
+    async with peer("b", tmp_path) as b, peer("a", tmp_path) as a:
+        particle = make_particle(doubling(b.peer_id, "x" * 64, 11), particle_id="large")
+        assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        await until(lambda: b.events("particle_broken"))
+        assert (await a.deliver(delivery(make_particle("(null)"), b), b)).reason == ""
+        assert b.metric(BYTES) > 250_000
+
+
+async def test_what_was_removed_before_its_last_call_ended_is_no_failure_of_the_store(
+    tmp_path: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all that waits to go on would have a pause for each such particle."""
+    monkeypatch.setattr(keeper, "SWEEP_S", 1_000.0)
+    clock, work = ManualClock(SystemClock().now_ms()), Work()
+    storage = {"url": storage_url, "keep_bytes_max": 0}
+    async with peer("b", tmp_path, serves=[work], clock=clock, storage=storage) as b, peer("a", tmp_path) as a:
+        particle = make_particle(waiting(b.peer_id), timestamp_ms=clock.now_ms())
+        assert (await a.deliver(delivery(particle, b), b)).reason == ""
+        await until(lambda: work.held == 1)
+        clock.time_ms = particle.deadline_ms + 1
+        await until(lambda: b.metric(BYTES) < 500)
+        work.open.set()
+        await until(lambda: b.metric("fluvial_particles_in_memory") == 0)
+        assert b.metric("fluvial_particles_suspended") == 0
+        assert b.events("storage_failed") == []
 
 
 async def test_what_was_removed_for_room_is_not_run_again(tmp_path: Path, storage_url: str) -> None:

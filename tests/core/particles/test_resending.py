@@ -19,6 +19,7 @@ from fluvial.air.syntax import parse
 from fluvial.clock import ManualClock
 from fluvial.errors import Refused
 from fluvial.particle import Delivery, Particle, decode_delivery, encode_delivery
+from fluvial.particles.actor import Actor
 from fluvial.particles.journal import RESENT
 from fluvial.particles.promises import Look, Promise, Promises
 from fluvial.particles.receipt import PROTOCOL, Receipt, encode_receipt
@@ -255,6 +256,50 @@ async def test_switched_off_promises_are_relied_on_for_ever(tmp_path: Path) -> N
         clock.time_ms += 10 * AFTER_MS
         await anyio.sleep(SWEPT_S)
         assert (resends(a), q.outcomes("accepted")) == (0, 0)
+
+
+async def test_what_dies_waits_for_no_run_of_a_particle_whose_promises_are_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, at_a, looked = ManualClock(NOW_MS), Work(), anyio.Event()
+
+    async def takes_long(self: Actor, **_: int) -> Look:
+        looked.set()
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes it")
+
+    async with peer("a", tmp_path, serves=[at_a], clock=clock) as a:
+        await wait_in_vain(a, at_a, tmp_path)
+        other = make_particle(NEED, keys=a.node.keys, particle_id="other", timestamp_ms=NOW_MS, ttl_ms=AFTER_MS + 1_000)
+        await a.node.submit(other)
+        monkeypatch.setattr(Actor, "resend", takes_long)
+        clock.time_ms += AFTER_MS
+        await looked.wait()
+        clock.time_ms += 1_000
+        await until(lambda: a.events("particle_expired"))
+
+
+async def test_a_particle_that_is_at_work_is_looked_at_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, at_q, at_a, met, resend = ManualClock(NOW_MS), Work(), Work(), list[str](), Actor.resend
+
+    async def at_work(self: Actor, **named: int) -> Look:
+        if met:
+            return await resend(self, **named)
+        async with self._turn():
+            with pytest.raises(Refused) as refused:
+                await resend(self, **named)
+        met.append(refused.value.reason)
+        raise refused.value
+
+    monkeypatch.setattr(Actor, "resend", at_work)
+    async with (
+        peer("q", tmp_path, serves=[at_q], clock=clock) as q,
+        peer("a", tmp_path, serves=[at_a], clock=clock, knows=[q]) as a,
+    ):
+        await wait_in_vain(a, at_a, tmp_path)
+        clock.time_ms += AFTER_MS
+        await until(lambda: at_a.done == [10, 2])
+    assert met == ["busy"]
 
 
 # --- restarts

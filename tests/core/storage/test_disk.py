@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from fluvial.particle import Particle, ParticleKey
 from fluvial.prepared import Prepared
-from fluvial.storage import JournalEntry, ParticleState, Store, open_store, sql_retention
+from fluvial.storage import JournalEntry, ParticleState, Store, committer, open_store, sql_retention
 from fluvial.storage.account import NOBODY, DiskAccount
 from fluvial.storage.holdings import LARGE_BYTES
+from fluvial.storage.in_memory import InMemoryParticles
 from fluvial.storage.removal import contents
 from fluvial.storage.retention import FREED_BYTES_MAX
 from sqlalchemy import Connection, func, select, text
@@ -218,6 +222,21 @@ async def test_a_large_particle_that_has_ended_is_only_its_story(store: Store) -
     assert await store.database.read(lambda connection: connection.scalar(rows)) == 0
 
 
+async def test_a_particle_that_lives_again_since_the_clock_was_set_back_is_shrunk_again(store: Store) -> None:
+    """Of the two stories the first one stays; a store that refused the second one would have the others wait for it for ever."""
+    particle, retention = particle_of(1, "large"), store.particles.retention
+    key = await keep(store, particle, LARGE_BYTES, finished=True)
+    assert await retention.shrink(key, b"first", NOW_MS, skew_ms=SKEW_MS)
+    ahead_ms = NOW_MS + TTL_MS + 2 * SKEW_MS
+    await retention.forget(ahead_ms, keep_ms=10 * TTL_MS, skew_ms=SKEW_MS)
+    assert not await store.particles.is_spent(key)
+    await keep(store, particle, LARGE_BYTES, finished=True)
+    assert await retention.shrink(key, b"second", NOW_MS, skew_ms=SKEW_MS)
+    assert await store.particles.story(key) == b"first"
+    assert await store.particles.load(key) is None
+    await agrees(store, 1)
+
+
 async def test_it_is_found_and_listed_among_the_others(store: Store) -> None:
     for at, name in enumerate(("x1", "x2", "x3", "y")):
         await keep(store, particle_of(1, name, timestamp_ms=NOW_MS + at), LARGE_BYTES, finished=True)
@@ -305,6 +324,31 @@ async def test_the_log_is_cut_although_others_read(tmp_path: Path) -> None:
             assert (tmp_path / "peer.db-wal").stat().st_size < log_bytes + 150_000
 
 
+async def test_nobody_who_writes_waits_again_and_again_for_a_program_that_reads_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup holds the log for minutes."""
+    monkeypatch.setattr(committer, "CUT_MS", 1_000)
+    monkeypatch.setattr(committer, "CUT_AGAIN_S", 1_000.0)
+    async with open_store("sqlite:///peer.db", base_dir=tmp_path, log_bytes=100_000) as store:
+        with closing(sqlite3.connect(tmp_path / "peer.db", isolation_level=None)) as backup:
+            backup.execute("BEGIN")
+            backup.execute("SELECT * FROM particles").fetchall()
+            with anyio.fail_after(40):  # each of them waited
+                for number in range(80):
+                    await keep(store, particle_of(1, f"p{number}"), 10_000)
+        assert (tmp_path / "peer.db-wal").stat().st_size > 500_000
+
+
+def test_tables_of_plugins_leave_particles_their_room() -> None:
+    """A ledger may be larger than all that particles may have."""
+    account = DiskAccount()
+    account.add(b"a", 10_000)
+    account.measured(10**9)
+    account.add(b"a", 1_000_000)
+    assert account.total < 4_000_000
+
+
 def test_the_account_follows_a_database_that_takes_more() -> None:
     account = DiskAccount()
     account.add(b"a", 10_000_000)
@@ -319,3 +363,23 @@ def test_the_account_follows_a_database_that_takes_more() -> None:
     account.reserve(-500)
     assert account.total == 18_000_000
     assert account.of(b"a") == 12_000_000
+
+
+async def test_in_memory_what_is_removed_is_found_without_a_look_at_all_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that runs for hours has hundreds of thousands."""
+    particles, looked_at = InMemoryParticles(), list[ParticleKey]()
+    for number in range(300):
+        particle = particle_of(1, f"p{number}", timestamp_ms=NOW_MS + number)
+        await particles.admit(particle, sender=peer(1), hops=1, now_ms=NOW_MS, finished=True)
+
+    def deadline_ms(particle: Particle) -> int:
+        looked_at.append(particle.key)
+        return particle.header.timestamp_ms + particle.header.ttl_ms
+
+    monkeypatch.setattr(Particle, "deadline_ms", property(deadline_ms))
+    assert (await particles.retention.make_room(NOW_MS, skew_ms=SKEW_MS, limit=5)).count == 5
+    removed = await particles.retention.forget(NOW_MS + TTL_MS + 10, keep_ms=0, skew_ms=0, limit=50)
+    assert removed.count == 5, "those that died, but for the five that are gone"
+    assert len(set(looked_at)) <= 10

@@ -125,6 +125,18 @@ class ParticleStoreMachine(RuleBasedStateMachine):
         for key in gone:
             del self.model[key]
 
+    @rule(limit=st.integers(1, 2))
+    def make_room(self, limit: int) -> None:
+        ended = [
+            key
+            for key in (particle.key for particle in PARTICLES)
+            if key in self.model and self.model[key].finished and not self.model[key].waiting
+        ]
+        removed = self.portal.call(lambda: self.particles.retention.make_room(NOW_MS, skew_ms=0, limit=limit))
+        assert removed.keys == ended[:limit]
+        for key in removed.keys:
+            del self.model[key]
+
     @invariant()
     def agrees(self) -> None:
         self.portal.call(self.compare)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
+from fluvial.air.data.content import Json
 from fluvial.encoding import encode
 from fluvial.story import text
-from fluvial.story.condensed import EVENTS_MAX, STORY_BYTES_MAX, read_condensed, shorten
+from fluvial.story.condensed import EVENTS_MAX, STORY_BYTES_MAX, VALUE_BYTES_MAX, read_condensed, shorten
 from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +62,42 @@ def test_what_is_short_stays_as_it_is() -> None:
     assert [event.value for event in short.events] == [{"a": [1, None]}] * 2
     assert short.left_out == 0
     assert len(short.peers) == 3, "the initiator and those of whom something is told"
+
+
+class Seen(list[int]):
+    """A list that knows how many of its elements were looked at."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for one in super().__iter__():
+            self.seen += 1
+            yield one
+
+
+def test_of_large_values_only_the_beginning_is_looked_at() -> None:
+    """Hundreds of events may be about one of a megabyte."""
+    value = Seen(range(100_000))
+    short = shorten(story(EVENTS_MAX, value), EVENTS_MAX)
+    assert str(short.events[0].value).startswith("[0,1,2,")
+    assert value.seen <= 2 * EVENTS_MAX * VALUE_BYTES_MAX
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.text(),
+        lambda some: st.lists(some) | st.dictionaries(st.text(), some),
+    )
+)
+def test_what_is_looked_at_is_the_beginning_of_the_json(value: Json) -> None:
+    (event,) = shorten(story(1, value), 1).events
+    text = msgspec.json.encode(value).decode()
+    if len(text.encode()) <= VALUE_BYTES_MAX:
+        assert event.value == value
+    else:
+        assert isinstance(event.value, str)
+        assert text.startswith(event.value.removesuffix("…"))
 
 
 @settings(max_examples=8, deadline=None)

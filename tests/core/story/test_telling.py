@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 from fluvial.air.machine.errors import Catchable
+from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Failed
 from fluvial.air.syntax import parse
 from fluvial.stored import HandOver
@@ -245,6 +248,28 @@ def test_an_instruction_waits_for_each_thing_since_it_waits_for_that() -> None:
     ]
     *_, last = waits_of(flow, "carol")
     assert last == ("`y` has no value yet", HANDOVER_MS + CALL_MS)
+
+
+def test_machines_that_were_made_for_a_story_are_gone_when_it_is_told() -> None:
+    """They are in circles: garbage collectors would stop a peer for those that are left."""
+    services = {"a.first": 1, "a.slow": 2, "a.second": 3}
+    flow = Flow(STEPS, peers=["alice", "bob", "carol"], services=services, silent=["a.second", "a.third"])
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, Machine) for one in gc.get_objects())
+        flow.story("alice")
+        assert sum(isinstance(one, Machine) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
+
+
+def test_since_when_is_told_as_far_as_the_machine_may_run_again_for_that() -> None:
+    services = {"a.first": 1, "a.slow": 2, "a.second": 3}
+    flow = Flow(STEPS, peers=["alice", "bob", "carol"], services=services, silent=["a.second", "a.third"])
+    stored, me = flow.stored("alice"), flow.key("alice").peer_id
+    assert [waiting.since_ms for waiting in tell(stored, me, steps_max=0).waits] == [None, None]
+    assert tell(stored, me, steps_max=1_000) == flow.story("alice")
 
 
 @given(st.data())

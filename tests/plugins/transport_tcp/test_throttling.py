@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import structlog
-from fluvial.throttling import ThrottledLog
+from fluvial.throttling import LINES_AT_ONCE, ThrottledLog
 
 from tests.plugins.transport_tcp.peers import StartPeer
 
@@ -57,6 +57,20 @@ def test_reasons_do_not_hide_each_other_and_quiet_ones_are_forgotten() -> None:
         ("tls", "warning", 1),
         ("full", "info", 1),
     ]
+
+
+def test_what_hundreds_have_caused_together_is_said_a_few_lines_at_a_time() -> None:
+    log = Lines()
+    for _ in range(3):
+        for number in range(5 * LINES_AT_ONCE):
+            log.log.note("refused", "full", cause=f"peer {number}", other=number)
+    log.lines.clear()
+    for second in range(31, 37):
+        log.now = float(second)
+        log.log.look()
+        assert len(log.lines) == min(second - 30, 5) * LINES_AT_ONCE
+    assert sorted(line["other"] for line in log.lines) == list(range(5 * LINES_AT_ONCE))
+    assert {line["count"] for line in log.lines} == {2}
 
 
 async def test_a_flood_of_bad_handshakes_is_one_line(start: StartPeer, capsys: Any) -> None:
