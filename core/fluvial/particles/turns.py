@@ -55,5 +55,5 @@ class SlicedChores:
         while self._left:
             for _ in self._left[0]:
                 await turn.over()
-            self._left.popleft()
             await turn.over()
+            self._left.popleft()  # at last: with nothing left the next one begins a task
