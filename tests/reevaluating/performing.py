@@ -22,14 +22,8 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Value,
-    is_pair,
-    key_of,
-    object_of,
-)
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue, object_of
+from fluvial.air.machine.values import Value, is_pair, key_of
 from fluvial.air.syntax import tree
 from msgspec.structs import replace
 

@@ -27,13 +27,21 @@ from fluvial.air.data.log import Merged, Stepped
 from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, covering
 from fluvial.air.data.weight import LIGHT_BYTES, weighing
-from fluvial.air.machine.values import RootValue
+from fluvial.air.machine.values import Path, RootValue
 from fluvial.few import EMPTY, Members, added
 
 RecordT = TypeVar("RecordT", bound=Merged | Stepped)
 
-FACT_BYTES: Final = 900
-"""A fact and what is kept of its instance; measured, as the others."""
+INSTANCE_BYTES: Final = 300
+"""What is kept of an instance; measured, as the others."""
+FACT_BYTES: Final = 700
+"""A fact."""
+BATCH_BYTES: Final = 1_200
+"""A batch, without its steps and facts."""
+STEP_BYTES: Final = 200
+"""A step of a batch, without its facts."""
+MASK_BYTES: Final = 250
+"""What is noted of a part of a value that has decided something."""
 ARGUMENT_BYTES: Final = 150
 """The name of an argument in a fact."""
 ELEMENT_BYTES: Final = 300
@@ -114,6 +122,33 @@ class InstanceFacts:
         return peer in self.taken
 
 
+class _Noted:
+    """Counts what is noted of values.
+
+    Attributes:
+        bytes: memory that it takes; grows.
+    """
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class _LargeValue(RootValue):
+    """A value that could be left out: what of it has decided something is noted, and counted."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self, content: Content, known_id: ContentId, noted: _Noted) -> None:
+        super().__init__(content, known_id, Mask())
+        self._noted = noted
+
+    def note(self, path: Path, level: Level) -> None:
+        if self.mask is not None and (more := self.mask.add(path, level)):
+            self._noted.bytes += MASK_BYTES * more
+
+
 class Knowledge:
     """A growing set of facts, looked up by instance and signer.
 
@@ -123,23 +158,29 @@ class Knowledge:
     Attributes:
         contents: the values, whole or in part.
         contradicted: the first instances of which a signer has given two different answers, and the signer.
-        held: about how many bytes of memory all of it takes; grows.
     """
 
-    __slots__ = ("_facts", "_large", "_wholes", "contents", "contradicted", "held")
+    __slots__ = ("_facts", "_held", "_large", "_noted", "_wholes", "contents", "contradicted")
 
     def __init__(self) -> None:
-        self.held = 0
+        self._held = 0
+        self._noted = _Noted()
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
         self.contradicted: dict[tuple[str, Instance], None] = EMPTY
         self._wholes: dict[ContentId, RootValue] = EMPTY
         self._large: dict[ContentId, None] = EMPTY
 
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory all of it takes; grows."""
+        return self._held + self._noted.bytes
+
     def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
         """What is known about an instance; always the same object."""
         if (facts := self._facts.get(instance)) is None:
             facts = self._facts[instance] = InstanceFacts()
+            self._held += INSTANCE_BYTES
         return facts
 
     def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
@@ -162,17 +203,25 @@ class Knowledge:
                 self._hear_of(element.value)
         return (facts,)
 
+    def count_batches(self, batches: int) -> None:
+        """Count the memory of so many batches that are kept."""
+        self._held += BATCH_BYTES * batches
+
+    def count_step(self) -> None:
+        """Count the memory of a step in one."""
+        self._held += STEP_BYTES
+
     def count(self, fact: Fact) -> None:
         """Count the memory of a fact: one that is taken in, or one of this peer's own."""
-        self.held += FACT_BYTES
+        self._held += FACT_BYTES
         if type(fact) is Result:
-            self.held += ARGUMENT_BYTES * len(fact.arguments)
+            self._held += ARGUMENT_BYTES * len(fact.arguments)
         elif type(fact) is CanonFact:
-            self.held += ELEMENT_BYTES * len(fact.elements)
+            self._held += ELEMENT_BYTES * len(fact.elements)
         elif type(fact) is CallFailure:
-            self.held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
+            self._held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
         elif type(fact) is Closed:
-            self.held += FACT_BYTES * len(fact.nodes)
+            self._held += FACT_BYTES * len(fact.nodes)
 
     def results(self, call: tuple[bytes, int]) -> Set[ContentId]:
         """All results of a call that peers have signed."""
@@ -207,10 +256,10 @@ class Knowledge:
     def _learning(self, key: ContentId, content: Content, weight: int) -> Iterator[None]:
         if (here := self.contents.get(key, ABSENT)) is not ABSENT:
             if type(here) is Partial:
-                self.held += weight
+                self._held += weight
             content = yield from merging(here, content, SlicePace())
         else:
-            self.held += CONTENT_BYTES + weight
+            self._held += CONTENT_BYTES + weight
             if isinstance(content, Partial) or is_large(content):
                 self._add_large(key)
         self.contents[key] = content
@@ -264,7 +313,7 @@ class Knowledge:
             content = Partial(key)
         if self._wholes is EMPTY:
             self._wholes = {}
-        whole = self._wholes[key] = RootValue(content, key, Mask())
+        whole = self._wholes[key] = _LargeValue(content, key, self._noted)
         return whole
 
     @property

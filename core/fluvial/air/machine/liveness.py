@@ -18,12 +18,13 @@ from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId
 from fluvial.air.data.pace import Found, SlicePace
 from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.activations import FAILED, OPEN, Activation, CallActivation, SeqActivation, XorActivation
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Scope
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
+from fluvial.air.machine.values import Composite, Path, Value
 from fluvial.air.syntax import tree
 
 NEEDS: Final = 1_000

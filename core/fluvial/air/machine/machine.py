@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import intern
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Clock, Run, Runner, Sliced
+from fluvial.air.machine.state import NO_MEMBERS, MachineState
 from fluvial.air.machine.writers import checking_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
@@ -67,30 +68,6 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     equivocations: tuple[Equivocation, ...] = ()
     finished: bool = False
     failed: bool = False
-
-
-_NONE: Final[frozenset[Any]] = frozenset()
-"""Shared by all machines: an empty set of its own takes 200 bytes."""
-
-
-class _MachineState:
-    """All that a run changes.
-
-    Attributes:
-        knowledge, evaluator: what is known, and what it has come to.
-        batches: all batches, each after those that its steps name.
-        unsealed: own steps that were not given away yet.
-        unseen: batches that came in after the last own step.
-        kept: values of own answers that were closed: they stay here.
-    """
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
-        self.knowledge = evaluator.knowledge
-        self.batches: dict[BatchId, Batch] = {}
-        self.unsealed: list[Item] = []
-        self.unseen: list[BatchId] = []
-        self.kept: frozenset[ContentId] = _NONE
 
 
 class Machine:
@@ -132,7 +109,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
-        self._convicted: frozenset[tuple[str, Instance]] = _NONE
+        self._convicted: frozenset[tuple[str, Instance]] = NO_MEMBERS
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -433,13 +410,14 @@ class Machine:
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> Iterator[None]:
         for batch, facts in steps:
+            self._state.knowledge.count_step()
             yield from self._step(facts, batch.signer, act=False)
             if self._state.evaluator.paused:  # steps without anything to do are steps as well
                 yield
-        self._state.batches.update(fresh)
-        self._state.unseen.extend(fresh)
+        self._state.keep(fresh)
 
     def _stepped(self, record: Stepped) -> None:
+        self._state.knowledge.count_step()
         self._state.unsealed.append(Step(tuple(self._state.unseen)))
         self._state.unsealed.extend(record.facts)
         self._state.unseen.clear()
@@ -449,9 +427,8 @@ class Machine:
             own = {item.value for item in self._state.unsealed if type(item) is Result}
             if kept := (own & self._state.knowledge.large).difference(batch.contents()):
                 self._state.kept |= kept
-        self._state.batches[batch.id] = batch
+        self._state.keep({batch.id: batch})
         self._state.unsealed.clear()
-        self._state.unseen.append(batch.id)
 
     def _rebuild(self) -> Iterator[None]:
         """The state that the log leads to; calls in flight are not part of it."""
@@ -494,7 +471,7 @@ class Machine:
         else:
             self._state.evaluator.take(record.facts, self._me)
 
-    def _new_state(self) -> _MachineState:
-        return _MachineState(
+    def _new_state(self) -> MachineState:
+        return MachineState(
             self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer)
         )
