@@ -152,7 +152,7 @@ class Composite(RootValue):
         self.members = members
         self._keys = keys
         self._places: dict[str, int] | None = None
-        self._noted: Level | None = None if any(map(_can_be_left_out, members)) else Level.WHOLE
+        self._noted: Level | None = None if any(map(can_be_left_out, members)) else Level.WHOLE
         super().__init__(self._together())
 
     def note(self, path: Path, level: Level) -> None:
@@ -347,7 +347,8 @@ def _pairs_within(content: Content) -> int:
         depth += 1
 
 
-def _can_be_left_out(value: Value) -> bool:
+def can_be_left_out(value: Value) -> bool:
+    """Whether something of a value, or of what it was put together from, need not travel."""
     root = value.root
     return root.can_be_noted if type(root) is Composite else root.mask is not None
 
