@@ -63,10 +63,10 @@ class InstanceFacts:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
-        others: answers that differ from the first one of the same signer, each with its signer.
+        others: results that differ from the first answer of the same signer: the signer, service, function and value of each.
     """
 
-    __slots__ = ("canons", "closed", "others", "outcomes", "sent", "taken")
+    __slots__ = ("_values", "canons", "closed", "others", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
@@ -74,7 +74,8 @@ class InstanceFacts:
         self.closed: Members[str] = ()
         self.sent: bool | None = None
         self.taken: Members[str] = ()
-        self.others: list[tuple[str, Outcome | CanonFact]] | None = None
+        self.others: Members[tuple[str, str, str, ContentId]] = ()
+        self._values: Members[ContentId] = ()  # of results behind the first answer of all
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
@@ -88,8 +89,15 @@ class InstanceFacts:
         """Take in a fact of a signer about this instance; False if it differs from the signer's first answer."""
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
-                self.outcomes = {}
-            return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+                self.outcomes = {signer: fact}
+                return True
+            if type(fact) is Result:
+                self._values = added(self._values, (fact.value,))
+            if self.outcomes.setdefault(signer, fact) == fact:
+                return True
+            if type(fact) is Result:
+                self.others = added(self.others, ((signer, fact.service, fact.function, fact.value),))
+            return False
         if type(fact) is Taken:
             self.taken = added(self.taken, (signer,)) if self.taken else (signer,)
         elif type(fact) is Sent:
@@ -99,19 +107,13 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            return self.canons.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+            return self.canons.setdefault(signer, fact) == fact
         return True
 
-    def _contradicted(self, signer: str, fact: Outcome | CanonFact) -> bool:
-        if self.others is None:
-            self.others = []
-        self.others.append((signer, fact))
-        return False
-
-    def results(self) -> set[ContentId]:
-        """All results of the call that peers have signed."""
-        outcomes = [*(self.outcomes or {}).values(), *(fact for _, fact in self.others or ())]
-        return {outcome.value for outcome in outcomes if type(outcome) is Result}
+    def has_result(self, value: ContentId) -> bool:
+        """Whether any peer has signed that this is the result of the call; there may be tens of thousands."""
+        first = None if self.outcomes is None else next(iter(self.outcomes.values()))
+        return (type(first) is Result and first.value == value) or value in self._values
 
     def closed_by(self, peer: str) -> bool:
         """Whether all that a peer says of its call is that it is answered."""
@@ -223,10 +225,10 @@ class Knowledge:
         elif type(fact) is Closed:
             self._held += FACT_BYTES * len(fact.nodes)
 
-    def results(self, call: tuple[bytes, int]) -> Set[ContentId]:
-        """All results of a call that peers have signed."""
+    def has_result(self, call: tuple[bytes, int], value: ContentId) -> bool:
+        """As :meth:`InstanceFacts.has_result`."""
         facts = self._facts.get(call)
-        return frozenset() if facts is None else facts.results()
+        return facts is not None and facts.has_result(value)
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """As :meth:`learning`, at once."""

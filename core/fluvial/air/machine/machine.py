@@ -21,10 +21,10 @@ import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unrolled, without_dead
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.evidence import Equivocation, equivocations
+from fluvial.air.data.evidence import Equivocation, finding_equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents, splitting_contents
-from fluvial.air.data.pace import Found, finished
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
@@ -393,18 +393,18 @@ class Machine:
             requests=tuple(findings.requests),
             next_peers=tuple(findings.next_peers),
             error=self._state.evaluator.error,
-            equivocations=self._equivocations(),
+            equivocations=(yield from self._equivocations()),
             finished=self._state.evaluator.finished and not self._in_flight,
         )
 
-    def _equivocations(self) -> tuple[Equivocation, ...]:
+    def _equivocations(self) -> Found[tuple[Equivocation, ...]]:
         """Against whom there is evidence since the last run that found some."""
         contradicted = self._state.knowledge.contradicted
         if contradicted.keys() <= self._convicted:
             return ()
-        found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
+        news = contradicted.keys() - self._convicted
         self._convicted = self._convicted.union(contradicted)
-        return tuple(one for one in found if (one.signer, one.instance) in contradicted)
+        return tuple((yield from finding_equivocations(self._state.batches.values(), news)))
 
     # --- steps
 
@@ -455,15 +455,18 @@ class Machine:
         self._log.append(record)
         match record:
             case Merged():
-                batches = [Batch.stored(self._particle, signed) for signed in record.batches]
-                fresh = {batch.id: batch for batch in batches}
+                fresh: dict[BatchId, Batch] = {}
+                pace = SlicePace()
+                for signed in record.batches:
+                    batch = yield from Batch.storing(self._particle, signed, pace)
+                    fresh[batch.id] = batch
                 steps = yield from unrolled(fresh, self._state.batches.keys())
                 yield from self._take_in(fresh, steps)
             case Stepped():
                 yield from self._repeat(record)
                 self._stepped(record)
             case Sealed():
-                self._sealed(Batch.stored(self._particle, record.batch))
+                self._sealed((yield from Batch.storing(self._particle, record.batch, SlicePace())))
 
     def _repeat(self, record: Stepped) -> Iterator[None]:
         if record.evaluated:
