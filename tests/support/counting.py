@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -25,3 +25,17 @@ def opcodes(work: Callable[[], object]) -> int:
     finally:
         sys.settrace(before)
     return count
+
+
+def longest(work: Iterator[object]) -> int:
+    """How many of them the longest slice of a piece of work takes."""
+    most, ended = 0, object()
+    now: object = None
+
+    def advance() -> None:
+        nonlocal now
+        now = next(work, ended)
+
+    while now is not ended:
+        most = max(most, opcodes(advance))
+    return most

@@ -28,7 +28,7 @@ from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, covering
 from fluvial.air.data.weight import LIGHT_BYTES, weighing
 from fluvial.air.machine.values import Path, RootValue
-from fluvial.few import EMPTY, Members, added
+from fluvial.few import EMPTY, Members, added, emptying
 
 RecordT = TypeVar("RecordT", bound=Merged | Stepped)
 
@@ -224,6 +224,10 @@ class Knowledge:
             self._held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
         elif type(fact) is Closed:
             self._held += FACT_BYTES * len(fact.nodes)
+
+    def forgetting(self) -> Iterator[None]:
+        """Give back the memory of what is known of instances, in slices: nothing is asked any more."""
+        yield from emptying(self._facts)
 
     def has_result(self, call: tuple[bytes, int], value: ContentId) -> bool:
         """As :meth:`InstanceFacts.has_result`."""

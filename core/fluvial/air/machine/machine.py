@@ -44,6 +44,9 @@ from fluvial.identity import PeerId
 
 ResultT = TypeVar("ResultT")
 
+RECORDS: Final = 16
+"""Records of which the memory is given back together."""
+
 MEMORY_UNBOUNDED: Final = sys.maxsize
 """No limit of memory: for simulations and tests, where nobody else has to be protected."""
 
@@ -144,7 +147,7 @@ class Machine:
     def _merge(self, known: Known) -> Sliced[Effects]:
         known = yield from self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
-        if (refusal := self._refusals.refusal(fresh, known)) is not None:
+        if (refusal := (yield from self._refusals.refusal(fresh, known))) is not None:
             yield self._refused(refusal)
             return
         steps = yield from unrolled(fresh, self._state.batches.keys())
@@ -165,7 +168,7 @@ class Machine:
             ended = error.with_traceback(None)  # it would keep all that is thrown away now
         # As if the particle had not come.
         if isinstance(ended, Uncatchable):
-            self._refusals.refuse(fresh, known, ended)
+            yield from self._refusals.refusing(fresh, known, ended)
         yield from self._rebuild()
         if isinstance(ended, Uncatchable):
             yield self._refused(ended)
@@ -307,7 +310,10 @@ class Machine:
         Its objects refer to each other in circles: without this they stay until the garbage collector finds them.
         """
         yield from self._state.evaluator.dismantle()
-        self._log.clear()
+        while self._log:
+            del self._log[-RECORDS:]
+            if self._log:
+                yield
         del self._runner
 
     # --- what travels

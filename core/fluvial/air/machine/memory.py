@@ -101,7 +101,7 @@ def _census(runtime: Runtime) -> Generator[None, None, int]:
         if isinstance(found, LocalStream):
             size += found.held
             values = found.values()
-        else:
+        elif found is not None:
             size += _activation(found)
             if type(found) is CallActivation:
                 values = found.arguments or found.read or ()
@@ -141,12 +141,15 @@ def _error_texts(value: Value, known: dict[int, object]) -> int:
     return size
 
 
-def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation]]:
-    """Every activation and stream that is there, once."""
+def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation] | None]:
+    """Every activation and stream that is there, once; and None where the way leads to what was there before, so that slices can end."""
     seen: set[Activation] = set()  # they themselves: a set of as many numbers takes long to free
     for begin in _roots(runtime):
         if isinstance(begin, LocalStream):
             yield begin
+            continue
+        if begin in seen:
+            yield None
             continue
         stack: list[Activation | None] = [begin]
         while stack:
@@ -203,15 +206,19 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
     The runtime cannot be used any more.
     """
     for visited, found in enumerate(reachable(runtime)):
-        if not isinstance(found, LocalStream):
+        if isinstance(found, Activation):
             _undo(found)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
             yield
-    runtime.agenda.turns.clear()
+    while runtime.agenda.turns:
+        del runtime.agenda.turns[-VISITS_PER_SLICE:]
+        if runtime.agenda.turns:
+            yield
     for stream in runtime.streams.values():
         stream.forget()
     runtime.streams.clear()
-    runtime.waiters.clear()
+    yield from runtime.waiters.clearing()
+    yield from runtime.knowledge.forgetting()
     runtime.half_failed.clear()
 
 

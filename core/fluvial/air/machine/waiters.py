@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.activations import Activation, CanonActivation, FactActivation
@@ -14,7 +14,7 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
 from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
-from fluvial.few import EMPTY
+from fluvial.few import EMPTY, emptying
 
 NAME_BYTES: Final = 200
 """An activation that waits for a name in one scope."""
@@ -47,10 +47,12 @@ class Waiters:
         self.postponed: dict[FactActivation, None] = EMPTY
         self.held = 0
 
-    def clear(self) -> None:
-        """Nobody waits any more."""
-        for waiting in (self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed):
-            waiting.clear()
+    def clearing(self) -> Iterator[None]:
+        """Nobody waits any more; in slices."""
+        kinds: Sequence[dict[Any, Any]]
+        kinds = self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed
+        for waiting in kinds:
+            yield from emptying(waiting)
 
     # --- names
 

@@ -19,12 +19,15 @@ from fluvial.air.data.facts import (
     written_element,
 )
 from fluvial.air.data.pace import NODES, Found, SlicePace
+from fluvial.air.data.partial import Level, Mask, cut
+from fluvial.air.machine import memory, refusals
 from fluvial.air.machine.machine import Effects, Machine
 from fluvial.air.machine.slices import Run
+from fluvial.air.machine.streams import ELEMENTS_MAX
 from fluvial.air.syntax import parse, tree
 from fluvial.identity import KeyPair
 
-from tests.support.counting import opcodes
+from tests.support.counting import longest, opcodes
 
 ME = KeyPair.from_secret(bytes(32)).peer_id
 KEYS = KeyPair.from_secret(bytes(31) + b"\1")
@@ -123,3 +126,43 @@ def test_batches_are_read_from_the_journal_in_slices() -> None:
     batch = signed(Step(), *[Taken(b"", number) for number in range(5_001)])
     assert pauses(Batch.storing(PARTICLE, batch.signed, SlicePace())) >= 5
     assert Batch.stored(PARTICLE, batch.signed) == batch
+
+
+def test_what_is_refused_again_is_looked_at_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream becomes too long, with many facts and half of a long value beside that: too much to be kept."""
+    monkeypatch.setattr(refusals, "BYTES_MAX", 1_000)
+    numbers, value = list(range(ELEMENTS_MAX + 1)), [f"{number:0300}" for number in range(600)]
+    script = f"""
+        (seq (call "{STRANGER}" ("a" "n") [] xs)
+             (seq (call "{STRANGER}" ("a" "v") [] v) (fold xs i (seq (ap i $s) (next i)))))
+    """
+    half = Mask()
+    for place in range(0, len(value), 2):
+        half.add((place,), Level.WHOLE)
+    contents = {content_id(numbers): numbers, content_id(value): cut(value, half)}
+    results = [Result(b"", 1, "a", "n", (), content_id(numbers)), Result(b"", 2, "a", "v", (), content_id(value))]
+    came = signed(Step(), *results, *[Taken(place.to_bytes(16, "big"), 1) for place in range(3_000)])
+    came.prepare()
+    one = machine(script)
+    assert slices_of(one.merging(Known((came,), contents)))[1].error is not None
+    slices, effects = slices_of(one.merging(Known((came,), contents)))
+    assert effects.error is not None
+    assert effects.error.code == 20013
+    assert slices >= 4
+
+
+def test_memory_is_given_back_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "VISITS_PER_SLICE", 50)
+    script = f"""
+        (seq (call "{STRANGER}" ("a" "n") [] xs)
+             (fold xs i (par (seq (call "{STRANGER}" ("a" "b") [i] y) (call "{STRANGER}" ("a" "c") [y])) (next i))))
+    """
+    least = 0
+    for count in (40, 400):
+        one = machine(script)
+        numbers = list(range(count))
+        came = signed(Step(), Result(b"", 1, "a", "n", (), content_id(numbers)))
+        one.merge(Known((came,), {content_id(numbers): numbers}))
+        most = longest(one.dismantle())
+        least = least or most
+        assert most <= 2 * least
