@@ -178,6 +178,10 @@ class Evaluator:
         liveness = self._liveness = self._liveness or LivenessAnalysis(self.runtime)
         return (yield from liveness.of(peer))
 
+    def awaits(self, peer: str) -> bool:
+        """As :meth:`Waiters.awaits`."""
+        return self.runtime.waiters.awaits(peer)
+
     def awaited(self) -> Mapping[Instance, str]:
         """As :meth:`Waiters.awaited`."""
         return self.runtime.waiters.awaited()

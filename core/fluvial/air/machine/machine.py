@@ -343,6 +343,10 @@ class Machine:
         """What waits now, in script order; for people."""
         return self._state.evaluator.waits()
 
+    def awaits(self, peer: str) -> bool:
+        """Whether a call or canon of a peer is come to and has no fact yet."""
+        return self._state.evaluator.awaits(peer)
+
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that are come to and have no fact yet, and the peers whose they are, this one among them."""
         return self._state.evaluator.awaited()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
@@ -18,6 +19,8 @@ from fluvial.few import EMPTY, emptying
 
 NAME_BYTES: Final = 200
 """An activation that waits for a name in one scope."""
+SCANNED_MAX: Final = 100
+"""Waiting calls and canons that are gone through for each question."""
 
 
 _position: Final = attrgetter("key")
@@ -36,7 +39,7 @@ class Waiters:
         held: bytes of memory that were taken by waiting for names; grows.
     """
 
-    __slots__ = ("cleared", "elements", "facts", "held", "missing", "names", "postponed")
+    __slots__ = ("_many", "cleared", "elements", "facts", "held", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
@@ -46,6 +49,7 @@ class Waiters:
         self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = EMPTY
         self.postponed: dict[FactActivation, None] = EMPTY
         self.held = 0
+        self._many: Counter[str] | None = None  # of whom how much is awaited, where that is much and somebody has asked
 
     def clearing(self) -> Iterator[None]:
         """Nobody waits any more; in slices."""
@@ -99,6 +103,8 @@ class Waiters:
     def await_fact(self, activation: FactActivation) -> None:
         """A call or canon that was reached waits for its fact."""
         assert activation.known is not None, "it was reached"
+        if self._many is not None and activation.known not in self.facts:
+            self._many[activation.peer] += 1
         self.facts[activation.known] = activation
 
     def await_element(self, canon: CanonActivation, stream: StreamKey, writer: tuple[bytes, int]) -> None:
@@ -120,8 +126,11 @@ class Waiters:
     def forget(self, activation: FactActivation) -> None:
         """A call or canon has its fact, or has failed: it waits for nothing more."""
         known = activation.known
-        if known is not None and self.facts.pop(known, None) is not None and self.postponed:
-            self.postponed.pop(activation, None)
+        if known is not None and self.facts.pop(known, None) is not None:
+            if self._many is not None:
+                self._many[activation.peer] -= 1
+            if self.postponed:
+                self.postponed.pop(activation, None)
         if self.missing:
             self.missing.pop(activation, None)
 
@@ -141,6 +150,14 @@ class Waiters:
     def nobody(self) -> bool:
         """Whether no call and no canon waits: then no fact can change anything any more."""
         return not self.facts
+
+    def awaits(self, peer: str) -> bool:
+        """Whether a call or canon of this peer has no fact yet; asked again and again, of hundreds of peers."""
+        if self._many is None:
+            if len(self.facts) <= SCANNED_MAX:
+                return any(activation.peer == peer for activation in self.facts.values())
+            self._many = Counter([activation.peer for activation in self.facts.values()])
+        return self._many[peer] > 0
 
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that have no fact yet, whether or not their arguments are known, and the peer of each."""

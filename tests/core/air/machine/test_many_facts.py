@@ -158,7 +158,7 @@ def test_memory_is_given_back_in_slices(monkeypatch: pytest.MonkeyPatch) -> None
              (fold xs i (par (seq (call "{STRANGER}" ("a" "b") [i] y) (call "{STRANGER}" ("a" "c") [y])) (next i))))
     """
     least = 0
-    for count in (40, 400):
+    for count in (40, 1_000):
         one = machine(script)
         numbers = list(range(count))
         came = signed(Step(), Result(b"", 1, "a", "n", (), content_id(numbers)))
@@ -166,3 +166,25 @@ def test_memory_is_given_back_in_slices(monkeypatch: pytest.MonkeyPatch) -> None
         most = longest(one.dismantle())
         least = least or most
         assert most <= 2 * least
+
+
+@pytest.mark.parametrize("count", [10, 400])
+def test_whether_somebody_is_awaited_is_known_without_a_look_at_all_that_waits(count: int) -> None:
+    """It is asked again and again, of hundreds of peers."""
+    script = f"""
+        (seq (call "{STRANGER}" ("a" "n") [] xs)
+             (fold xs i (par (call i ("a" "b") []) (par (call "{STRANGER}" ("a" "c") []) (next i)))))
+    """
+    one = machine(script)
+    assert one.awaits(STRANGER)
+    names = [f"p{number % 7}" for number in range(count)]
+    first = signed(Step(), Result(b"", 1, "a", "n", (), content_id(names)))
+    one.merge(Known((first,), {content_id(names): names}))
+    assert [one.awaits(name) for name in (*names[:7], STRANGER, "p7")] == [*[True] * 8, False]
+    assert opcodes(lambda: one.awaits("p7")) < 1_000
+    answered = [instance for instance, peer in one.awaited().items() if peer == STRANGER]
+    value = content_id(1)
+    results = [Result(*instance, "a", "c", (), value) for instance in answered]
+    one.merge(Known((signed(Step((first.id,)), *results),), {value: 1}))
+    assert [one.awaits(name) for name in ("p0", STRANGER)] == [True, False]
+    assert set(one.awaited().values()) == set(names[:7])
