@@ -83,6 +83,27 @@ class LivenessAnalysis:
         return masks
 
 
+class _Looks:
+    """Counts what is looked at."""
+
+    __slots__ = ("_all", "_left")
+
+    def __init__(self) -> None:
+        self._all = LOOKED_AT_MAX
+        self._left = NEEDS
+
+    def over(self, looks: int = 1) -> bool:
+        """Whether the slice is over, and another one begins. Raises _TooMuchError."""
+        self._left -= looks
+        if self._left > 0:
+            return False
+        self._all -= NEEDS - self._left
+        self._left = NEEDS
+        if self._all < 0:
+            raise _TooMuchError
+        return True
+
+
 class _Search:
     def __init__(self, runtime: Runtime, masks: dict[ContentId, Mask]) -> None:
         self.masks = masks
@@ -90,15 +111,7 @@ class _Search:
         self._script: Reads = reads_of(runtime.script)
         self._contested = runtime.plan.contested
         self._seen: set[object] = set()
-        self._pace = SlicePace(NEEDS)
-        self._left = LOOKED_AT_MAX
-
-    def _look(self, looks: int = 1) -> bool:
-        """Count what is looked at; whether the slice is over. Raises _TooMuchError."""
-        self._left -= looks
-        if self._left < 0:
-            raise _TooMuchError
-        return self._pace.over(looks)
+        self._look: Final = _Looks().over
 
     def run(self, begun: dict[str, list[CallActivation]]) -> Iterator[None]:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
