@@ -96,7 +96,7 @@ def _census(runtime: Runtime) -> Generator[None, None, int]:
     scopes: set[Scope] = set()
     errors: dict[int, object] = {}
     pace = SlicePace(VISITS_PER_SLICE)
-    for found in reachable(runtime):
+    for found in reachable(runtime, set()):
         values: Iterable[Value] = ()
         if isinstance(found, LocalStream):
             size += found.held
@@ -141,9 +141,15 @@ def _error_texts(value: Value, known: dict[int, object]) -> int:
     return size
 
 
-def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation] | None]:
-    """Every activation and stream that is there, once; and None where the way leads to what was there before, so that slices can end."""
-    seen: set[Activation] = set()  # they themselves: a set of as many numbers takes long to free
+def reachable(
+    runtime: Runtime, seen: set[Activation]
+) -> Iterator[Activation | LocalStream[StreamFoldActivation] | None]:
+    """Every activation and stream that is there, once; and None where the way leads to what was there before, so that slices can end.
+
+    Args:
+        runtime: where.
+        seen: gets the activations.
+    """
     for begin in _roots(runtime):
         if isinstance(begin, LocalStream):
             yield begin
@@ -205,7 +211,8 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
 
     The runtime cannot be used any more.
     """
-    for visited, found in enumerate(reachable(runtime)):
+    seen: set[Activation] = set()
+    for visited, found in enumerate(reachable(runtime, seen)):
         if isinstance(found, Activation):
             _undo(found)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
@@ -219,6 +226,11 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
     runtime.streams.clear()
     yield from runtime.waiters.clearing()
     yield from runtime.knowledge.forgetting()
+    while seen:  # by now nobody else has them
+        for _ in range(min(VISITS_PER_SLICE, len(seen))):
+            seen.pop()
+        if seen:
+            yield
     runtime.half_failed.clear()
 
 
