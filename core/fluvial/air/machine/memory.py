@@ -18,6 +18,7 @@ from typing import Final
 from fluvial.air.data.pace import SlicePace
 from fluvial.air.machine.activations import (
     Activation,
+    BodyActivation,
     CallActivation,
     CanonActivation,
     FoldActivation,
@@ -237,7 +238,7 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
 def _undo(activation: Activation) -> None:
     activation.parent = None
     activation.error = None
-    if isinstance(activation, CanonActivation | CallActivation):
+    if isinstance(activation, CanonActivation | CallActivation | BodyActivation):
         activation.work = None
     for name in CHILDREN:
         if getattr(activation, name, None) is not None:
