@@ -31,6 +31,9 @@ REFUSED_MAX: Final = 64
 REFUSED_BATCHES_MAX: Final = 65_536
 """Batches in all of them, of which the ids are kept."""
 
+ID_BYTES: Final = 130
+"""Memory of the id of a refused batch."""
+
 ENCODED: Final = 256
 """Facts that are encoded together."""
 
@@ -40,10 +43,9 @@ class Refusals:
 
     Attributes:
         always: why everything is refused, if it is.
-        held: how many bytes of memory they take, about.
     """
 
-    __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always", "held")
+    __slots__ = ("_batches", "_bytes", "_contents", "_held", "_ids", "_refused", "always")
 
     def __init__(self) -> None:
         self._refused: tuple[tuple[frozenset[BatchId], Uncatchable], ...] = ()
@@ -51,15 +53,19 @@ class Refusals:
             None  # made when something is refused, as the next: few particles have that
         )
         self._contents: dict[ContentId, Content] | None = None
-        self._bytes = 0
-        self.held = 0
+        self._bytes = self._held = self._ids = 0
         self.always: Uncatchable | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory they take, about."""
+        return self._held + ID_BYTES * self._ids
 
     def refuse_all(self, error: Uncatchable) -> None:
         """What this peer itself knows is beyond a limit."""
         if error.code in LIMITS:
             self.always = error
-            self._refused = ()
+            self._refused, self._ids = (), 0
             self._forget()
 
     def refusing(self, fresh: Mapping[BatchId, Batch], known: Known, error: Uncatchable) -> Iterator[None]:
@@ -68,8 +74,9 @@ class Refusals:
             self.refuse_all(error)
         elif error.code in LIMITS:
             self._refused = (*self._refused[1 - REFUSED_MAX :], (frozenset(fresh), error))
-            while len(self._refused) > 1 and sum(len(batches) for batches, _ in self._refused) > REFUSED_BATCHES_MAX:
+            while (ids := sum(len(batches) for batches, _ in self._refused)) > REFUSED_BATCHES_MAX and ids > len(fresh):
                 self._refused = self._refused[1:]
+            self._ids = ids
             yield from self._keep(fresh, known)
 
     def refusal(self, fresh: Mapping[BatchId, Batch], known: Known) -> Found[Uncatchable | None]:
@@ -92,9 +99,11 @@ class Refusals:
         if self._batches is None or self._contents is None:
             return known
         found = {batch.id: batch for batch in known.batches if batch.id not in here}
-        waiting = list(found.values())
+        waiting, pace = list(found.values()), SlicePace()
         while waiting:
             for step, _ in waiting.pop().steps():
+                if pace.over(1 + len(step.seen)):
+                    yield
                 for seen in map(BatchId, step.seen):
                     if seen not in found and seen not in here and (batch := self._batches.get(seen)) is not None:
                         found[seen] = batch
@@ -112,7 +121,7 @@ class Refusals:
         pace = SlicePace()
         for batch in batches.values():
             items = batch.signed.items
-            self.held += BATCH_BYTES + FACT_BYTES * len(items)
+            self._held += BATCH_BYTES + FACT_BYTES * len(items)
             for begin in range(0, len(items), ENCODED):
                 self._bytes += len(encode(items[begin : begin + ENCODED]))
                 if pace.over(ENCODED):
@@ -123,12 +132,12 @@ class Refusals:
                 if weight is None:
                     yield
                 else:
-                    self.held += weight
+                    self._held += weight
             if pace.over():
                 yield
-        if self._bytes > BYTES_MAX or self.held > HELD_MAX:
+        if self._bytes > BYTES_MAX or self._held > HELD_MAX:
             self._forget()
 
     def _forget(self) -> None:
         self._batches = self._contents = None
-        self._bytes = self.held = 0
+        self._bytes = self._held = 0
