@@ -5,7 +5,7 @@ A waiting particle has several dozen, and a peer has thousands of such particles
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 MemberT = TypeVar("MemberT")
@@ -24,6 +24,19 @@ def added(members: Members[MemberT], new: Iterable[MemberT]) -> Members[MemberT]
         return members
     together = dict.fromkeys((*members, *new))
     return tuple(together) if len(together) <= FEW else set(together)
+
+
+EMPTIED: Final = 1_000
+"""Entries of a mapping that are taken out together: a millisecond, with what they hold."""
+
+
+def emptying(mapping: dict[Any, Any]) -> Iterator[None]:
+    """Empty a mapping in slices: what is in it may be a great many objects, of which nobody else has any."""
+    while mapping:
+        for _ in range(min(EMPTIED, len(mapping))):
+            mapping.popitem()
+        if mapping:
+            yield
 
 
 class _Empty(dict[Any, Any]):

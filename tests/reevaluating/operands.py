@@ -10,22 +10,14 @@ from collections.abc import Sequence
 
 from fluvial.air.data.content import Json
 from fluvial.air.machine import errors
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import NO_ERROR
 from fluvial.air.machine.lambdas import part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.shown import json_text
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Value,
-    elements_at,
-    is_integer,
-    is_map_key,
-    length_of,
-    literal,
-)
+from fluvial.air.machine.values import Value, elements_at, is_integer, is_map_key, length_of, literal
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
 from msgspec.structs import replace

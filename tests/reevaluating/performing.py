@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from fluvial.air.data.facts import CallFailure, CanonFact, Element, Instance, Outcome, Sent, Taken
 from fluvial.air.machine import errors
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue, object_of
 from fluvial.air.machine.canons import naming_elements
 from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet
 from fluvial.air.machine.findings import Request, Wait
@@ -22,14 +23,7 @@ from fluvial.air.machine.knowledge import Knowledge
 from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Bound, Scope, StreamKey
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Value,
-    is_pair,
-    key_of,
-    object_of,
-)
+from fluvial.air.machine.values import Value, is_pair, key_of
 from fluvial.air.syntax import tree
 from msgspec.structs import replace
 

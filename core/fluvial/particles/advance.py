@@ -19,8 +19,9 @@ Step 3 is the actor's (``actor.py``); what a call asks for is in ``calling.py``;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -120,22 +121,22 @@ class Advance:
             effects: of the run before.
             log: a logger bound to the particle.
         """
-        if not self._inline(effects.requests, ()):
+        if not (requests := effects.requests):
             return effects
-        left, heavy, most = AT_ONCE_MAX, set[Instance](), self._session.held + AT_ONCE_BYTES
+        left, most = AT_ONCE_MAX, self._session.held + AT_ONCE_BYTES
         runs = 0
         turn = LoopTurn()
-        while (quick := self._inline(effects.requests, heavy)[:left]) and self._has_room(most):
+        while (quick := list(islice(self._inline(requests), left))) and self._has_room(most):
             left -= len(quick)
             outcomes = await self._outcomes_of(quick, turn, log)
-            heavy.update(one.instance for one in quick if one.instance not in outcomes)
             if not outcomes:
-                continue
+                break
             coming = sum(map(coming_bytes, outcomes.values()))
             begin = partial(self._session.resolving, outcomes)
             more = await self.run(begin, coming=coming, goes_on=runs < GOING_ON_MAX, log=log)
             runs += 1
             effects = _joined(effects, more, outcomes)
+            requests = more.requests  # those before were looked at, and there may be tens of thousands
         return effects
 
     def _has_room(self, most: int) -> bool:
@@ -144,14 +145,12 @@ class Advance:
             return False
         return self._context.quota.may_go_on(session.particle, session.upstream, journal=session.journal_bytes)
 
-    def _inline(self, requests: Sequence[Request], heavy: Collection[Instance]) -> list[Request]:
-        """Those that inline functions answer, but for those with heavy arguments."""
+    def _inline(self, requests: Sequence[Request]) -> Iterator[Request]:
+        """Those that inline functions answer."""
         particle, is_inline = self._session.particle, self._context.services.is_inline
-        return [
-            one
-            for one in requests
-            if is_inline(particle.id, particle.initiator, one.service, one.function) and one.instance not in heavy
-        ]
+        for one in requests:
+            if is_inline(particle.id, particle.initiator, one.service, one.function):
+                yield one
 
     async def _outcomes_of(
         self, requests: Sequence[Request], turn: LoopTurn, log: structlog.stdlib.BoundLogger

@@ -33,12 +33,11 @@ from fluvial.particles.journal import FlowFailed, failure_in
 from fluvial.particles.limits import DiskLimits, ParticleLimits
 from fluvial.particles.memory import MEMORY, MemoryBudget
 from fluvial.particles.present import PresentActors
-from fluvial.particles.processor import BYTES_ON_LOOP
 from fluvial.particles.quota import kept_bytes
 from fluvial.particles.receipt import FAILED
 from fluvial.particles.relief import MemoryRelief
 from fluvial.particles.resting import RestingActors
-from fluvial.particles.scripts import Scripts, analysed_script, parse_script, script_weight
+from fluvial.particles.scripts import Scripts, analysed_script, is_parsed_at_once, parse_script, script_weight
 from fluvial.particles.session import ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.shrinking import Shrinker
@@ -417,7 +416,7 @@ class Keeper:
         """The parsed script; raises Refused: ``script``, it does not parse; ``memory``, for whom it is."""
         if (script := self._scripts.parsed(particle)) is not None:
             return script
-        if len(particle.script) <= BYTES_ON_LOOP:
+        if is_parsed_at_once(particle.script):
             return self._scripts.keep(particle, parse_script(particle), payer)
         # Not reserved: one is parsed after another, and who waits for it has nothing yet.
         weight = script_weight(particle.script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from sys import getsizeof
 from typing import Final
@@ -34,17 +35,31 @@ STEP_BYTES: Final = 100
 """Memory of a step of a lambda."""
 SCRIPT_BYTES: Final = 2_000
 """Memory of the smallest script."""
+PAPER_BYTES: Final = 750
+"""Memory of an instruction in a script of an older form, of which a word may stand for an instruction and three names."""
+
+AT_ONCE_BYTES: Final = 16_384
+"""Size of a script that is parsed on the event loop: some milliseconds."""
+PAPER_AT_ONCE_BYTES: Final = 2_048
+"""The same, if it has ``acc[]`` of the older form: then it may grow tenfold."""
+_APPENDED: Final = re.compile(r"[\w-]\[\]")
 
 
-def script_weight(text: str) -> int:
-    """What a parsed script takes in memory with its text, in bytes, about.
+def is_parsed_at_once(text: str) -> bool:
+    """Whether a script is parsed so quickly that nobody notices."""
+    return len(text) <= PAPER_AT_ONCE_BYTES or (len(text) <= AT_ONCE_BYTES and _APPENDED.search(text) is None)
+
+
+def script_weight(text: str, script: Script | None = None) -> int:
+    """What a parsed script takes in memory with its text, in bytes, about; it is known better once it is parsed.
 
     The words are copies of parts of the text. Dots are mostly steps of lambdas, and all kinds of white space divide words.
     """
     brackets = text.count("(") + text.count("[")
     words = _stretches(text) + text.count('"') // 2
     characters = 2 * getsizeof(text)
-    return SCRIPT_BYTES + characters + BRACKET_BYTES * brackets + WORD_BYTES * words + STEP_BYTES * text.count(".")
+    size = SCRIPT_BYTES + characters + BRACKET_BYTES * brackets + WORD_BYTES * words + STEP_BYTES * text.count(".")
+    return max(size, PAPER_BYTES * script.size) if script is not None and script.paper else size
 
 
 def _stretches(text: str) -> int:
@@ -77,7 +92,7 @@ class Scripts:
 
     def keep(self, particle: Particle, script: Script, payer: Payer) -> Script:
         """Put a particle's parsed script into the cache; what is kept of it. Whoever brings a script pays for it as long as it is here."""
-        key, size = particle.header.script_hash, script_weight(particle.script)
+        key, size = particle.header.script_hash, script_weight(particle.script, script)
         if (used := self._used.get(key)) is not None:
             return used
         self._used[key] = script

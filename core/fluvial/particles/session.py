@@ -469,7 +469,7 @@ class ParticleSession:
 
     def awaits(self, peer: PeerId) -> bool:
         """Whether a call or canon of this peer has no fact yet."""
-        return self.phase in (ParticlePhase.NEW, ParticlePhase.LIVE) and peer in self._machine.awaited().values()
+        return self.phase in (ParticlePhase.NEW, ParticlePhase.LIVE) and self._machine.awaits(peer)
 
     @property
     def steps(self) -> int:

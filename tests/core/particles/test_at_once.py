@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from fluvial.effectors import Call, Effector, NoConfig, function
 from fluvial.particles.advance import AT_ONCE_BYTES, AT_ONCE_MAX
+from fluvial.services.dispatcher import Services
 
 from tests.support.nodes import peer, until
 
@@ -63,6 +66,29 @@ async def test_nothing_is_written_between_calls_of_inline_functions(tmp_path: Pa
     assert (first, second, third) == (-1, -1, -1)
     assert fourth >= 3, "the outcomes of the calls before are there when a function is called that is not inline"
     assert last == fourth, "its own outcome is written with what follows from it"
+
+
+async def test_what_waits_for_other_calls_is_not_gone_through_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be tens of thousands of them."""
+    asked = 0
+
+    def is_inline(self: Services, *call: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        return found(self, *call)
+
+    found = Services.is_inline
+    monkeypatch.setattr(Services, "is_inline", is_inline)
+    looker = Looker(tmp_path / "a.db")
+    async with peer("a", tmp_path, serves=[looker]) as a:
+        script = calls(a.peer_id, *["at_once"] * 30)
+        for _ in range(100):
+            script = f'(par (call "{a.peer_id}" ("looker" "later") []) {script})'
+        await a.node.submit(a.node.particle(script, ttl_ms=60_000))
+        await until(lambda: len(looker.seen) == 130)
+    assert asked < 1_500
 
 
 async def test_no_service_hears_of_a_flow_that_could_be_lost(tmp_path: Path) -> None:

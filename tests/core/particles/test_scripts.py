@@ -16,7 +16,7 @@ from fluvial.air.machine.writers import writers_of
 from fluvial.air.syntax import Script, parse
 from fluvial.identity import KeyPair
 from fluvial.particle import Particle
-from fluvial.particles.scripts import analysed_script, script_weight
+from fluvial.particles.scripts import analysed_script, is_parsed_at_once, script_weight
 
 from tests.support.tracing import taken
 
@@ -109,6 +109,17 @@ def test_a_script_never_takes_much_more_than_is_counted(name: str) -> None:
     analysed("(null)")
     _, truth = taken(lambda: analysed(text))
     assert truth <= 1.3 * script_weight(text)
+
+
+@pytest.mark.parametrize("step", ['(call "p" ("s" "f") [a b c d e f g h])', "(match a 1)"])
+def test_what_older_forms_grow_to_counts(step: str) -> None:
+    """A word stands for an instruction there."""
+    text = one_after_another([*[f'(call "p" ("s" "f") [] {name}[])' for name in "abcdefgh"], *[step] * 150])
+    analysed("(null)")
+    script, truth = taken(lambda: analysed(text))
+    assert truth <= 1.3 * script_weight(text, script)
+    assert not is_parsed_at_once(text)
+    assert is_parsed_at_once(one_after_another(["(null)"] * 500))
 
 
 def test_an_ordinary_script_is_counted_for_what_it_takes() -> None:

@@ -19,7 +19,7 @@ from typing import Final, NewType, cast
 
 import msgspec
 
-from fluvial.air.data.content import ContentId, merkle_root
+from fluvial.air.data.content import ContentId, merkle_root, root_over
 from fluvial.air.data.facts import (
     FRAME_BYTES,
     CallFailure,
@@ -32,6 +32,7 @@ from fluvial.air.data.facts import (
     Taken,
     instances_of,
 )
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
@@ -42,6 +43,10 @@ BatchId = NewType("BatchId", bytes)
 
 SIGNING_TAG: Final = b"fluvial/batch/1\0"
 ROOT_BYTES: Final = 32
+STORED: Final = 256
+"""Items that are hashed together: a power of two, so that they are a tree of their own."""
+NAMED_IN_STEP: Final = 16
+"""So many batches that a step names are taken note of in the time of a step."""
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -139,8 +144,19 @@ class Batch:
     @classmethod
     def stored(cls, particle: bytes, signed: Signed) -> Batch:
         """A batch from this peer's own log, which was verified when it came in."""
+        return finished(cls.storing(particle, signed, SlicePace()))
+
+    @classmethod
+    def storing(cls, particle: bytes, signed: Signed, pace: SlicePace) -> Found[Batch]:
+        """As :meth:`stored`, in slices."""
         signer = PeerId.from_public_key(signed.signer)
-        return cls(_id(_message(particle, signed.signer, signed.items)), signer, signed)
+        trees: list[bytes] = []
+        for begin in range(0, len(signed.items) or 1, STORED):
+            items = signed.items[begin : begin + STORED]
+            trees.append(merkle_root([encode(item) for item in items]))
+            if pace.over(2 * len(items)):
+                yield
+        return cls(_id(_beginning(particle, signed.signer) + root_over(trees)), signer, signed)
 
     def prepare(self) -> None:
         """Work out now what is asked of it later, and then takes no time: large batches are decoded off the event loop, and taken in on it."""
@@ -196,8 +212,19 @@ def without_dead(items: Sequence[Item]) -> list[Item]:
 _ANSWERS: Final = frozenset((Result, CallFailure, Closed))
 
 
-def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterator[tuple[Batch, list[Fact]]]:
-    """The steps of new batches in their signers' order: a new batch that a step names comes right before that step.
+UNROLLED: Final = 1_000
+"""Steps, and batches that are named in them, of a slice."""
+
+
+def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> list[tuple[Batch, list[Fact]]]:
+    """As :func:`unrolled`, at once."""
+    return finished(unrolled(fresh, known))
+
+
+def unrolled(
+    fresh: Mapping[BatchId, Batch], known: Collection[BatchId]
+) -> Generator[None, None, list[tuple[Batch, list[Fact]]]]:
+    """The steps of new batches in their signers' order: a new batch that a step names comes right before that step. In slices.
 
     Args:
         fresh: batches that came together.
@@ -207,17 +234,26 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
         RemoteProtocolError: a step names a batch that is in neither, or batches name each other in a circle.
     """
     begun: set[BatchId] = set()
-    named = {seen for batch in fresh.values() for step, _ in batch.steps() for seen in step.seen}
+    named: set[bytes] = set()
+    unrolled: list[tuple[Batch, list[Fact]]] = []
+    pace = SlicePace(UNROLLED)
+    for batch in fresh.values():
+        for step, _ in batch.steps():
+            named.update(step.seen)
+            if pace.over(1 + len(step.seen) // NAMED_IN_STEP):
+                yield
     for head in [batch for batch in fresh.values() if batch.id not in named]:
         begun.add(head.id)
         stack = [(head, _story(head))]
         while stack:
             batch, story = stack[-1]
             now = next(story, None)
+            if pace.over():
+                yield
             if now is None:
                 stack.pop()
             elif isinstance(now, list):
-                yield batch, now
+                unrolled.append((batch, now))
             elif now in fresh and now not in begun:
                 begun.add(now)
                 stack.append((fresh[now], _story(fresh[now])))
@@ -225,22 +261,7 @@ def unroll(fresh: Mapping[BatchId, Batch], known: Collection[BatchId]) -> Iterat
                 raise MissingError(f"a batch of {batch.signer} follows one that is not here", batches=(now,))
     if len(begun) < len(fresh):
         raise RemoteProtocolError("batches name each other in a circle")
-
-
-UNROLLED: Final = 1_000
-"""Steps of a slice."""
-
-
-def unrolled(
-    fresh: Mapping[BatchId, Batch], known: Collection[BatchId]
-) -> Generator[None, None, list[tuple[Batch, list[Fact]]]]:
-    """As :func:`unroll`, in slices."""
-    steps = []
-    for step in unroll(fresh, known):
-        steps.append(step)
-        if not len(steps) % UNROLLED:
-            yield
-    return steps
+    return unrolled
 
 
 def _story(batch: Batch) -> Iterator[BatchId | list[Fact]]:
@@ -279,7 +300,11 @@ def _is_instance(frame: bytes, node: int) -> bool:
 
 
 def _message(particle: bytes, signer: bytes, items: Sequence[Item]) -> bytes:
-    return SIGNING_TAG + particle + signer + merkle_root([encode(item) for item in items])
+    return _beginning(particle, signer) + merkle_root([encode(item) for item in items])
+
+
+def _beginning(particle: bytes, signer: bytes) -> bytes:
+    return SIGNING_TAG + particle + signer
 
 
 def _id(message: bytes) -> BatchId:

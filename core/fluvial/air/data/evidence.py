@@ -7,14 +7,15 @@ them. To the machine only the first one counts (``machine.knowledge``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Container, Iterable, Sequence
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId
 from fluvial.air.data.content import merkle_root
 from fluvial.air.data.facts import CallFailure, CanonFact, Closed, Instance, Result
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.encoding import encode
 from fluvial.identity import PeerId
 
@@ -47,17 +48,33 @@ def equivocations(batches: Iterable[Batch]) -> list[Equivocation]:
     Returns:
         In the order in which the second answers stand.
     """
+    return finished(finding_equivocations(batches))
+
+
+def finding_equivocations(
+    batches: Iterable[Batch], wanted: Container[tuple[str, Instance]] | None = None
+) -> Found[list[Equivocation]]:
+    """As :func:`equivocations`, in slices; of these signers and instances only, if they are given."""
     first: dict[tuple[PeerId, Instance], tuple[BatchId, Answer]] = {}
     found: dict[tuple[PeerId, Instance], Equivocation] = {}
+    pace = SlicePace()
     for batch in batches:
         for item in batch.signed.items:
-            if not isinstance(item, Answer):
+            if pace.over():
+                yield
+            if type(item) not in _ANSWERS:
                 continue
+            item = cast(Answer, item)
             about = (batch.signer, Instance(item.frame, item.node))
+            if wanted is not None and about not in wanted:
+                continue
             there, answer = first.setdefault(about, (batch.id, item))
             if answer != item and about not in found:
                 found[about] = Equivocation(*about, (there, batch.id), (answer, item))
     return list(found.values())
+
+
+_ANSWERS: Final = frozenset((Result, CallFailure, CanonFact))
 
 
 def close(results: Sequence[Result]) -> Closed:

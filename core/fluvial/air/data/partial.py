@@ -136,19 +136,21 @@ class Mask(msgspec.Struct):
     level: Level = Level.EXISTENCE
     parts: dict[Step, Mask] = msgspec.field(default_factory=dict)
 
-    def add(self, path: tuple[Step, ...], level: Level) -> None:
-        """Ask for the part to which a path leads."""
-        mask = self
+    def add(self, path: tuple[Step, ...], level: Level) -> int:
+        """Ask for the part to which a path leads; how many masks that has taken more."""
+        mask, more = self, 0
         for step in path:
             if mask.level is Level.WHOLE:
-                return
+                return more
             if (part := mask.parts.get(step)) is None:
                 part = mask.parts[step] = Mask()
+                more += 1
             mask = part
         if level > mask.level:
             mask.level = level
         if level is Level.WHOLE:
             mask.parts.clear()
+        return more
 
     def copying(self, pace: SlicePace) -> Found[Mask]:
         """One that grows by itself; in slices."""

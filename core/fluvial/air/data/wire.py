@@ -9,7 +9,7 @@ has the very bytes that were signed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import msgspec
 
@@ -31,6 +31,9 @@ from fluvial.air.data.partial import Content, Partial
 from fluvial.air.data.proofs import ArrayPart, ObjectPart, read_proof, write_proof
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
+
+SEEN_MAX: Final = 250_000
+"""Batches that the steps of a delivery name together: a byte on the way may stand for 34 that are signed and stored."""
 
 
 class _WireRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -220,6 +223,8 @@ def decode_data(particle: bytes, data: bytes) -> Known:
     wire = decode(data, WireData, what="particle data")
     if any(len(key) != 32 for key in wire.ids):
         raise RemoteProtocolError("an id in the data does not have 32 bytes")
+    if sum(len(item.seen) for one in wire.batches for item in one.items if type(item) is WireStep) > SEEN_MAX:
+        raise RemoteProtocolError(f"the steps in the data name more than {SEEN_MAX:,} batches")
     contents = _contents(wire)
     ids: list[bytes] = [*contents, *wire.ids]
     batches: list[Batch] = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
+from fluvial.air.data.pace import Found
 from fluvial.air.machine.errors import Catchable
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import FramePosition, Key
@@ -111,11 +112,18 @@ class XorActivation(Activation):
 
 @dataclass(slots=True, eq=False)
 class BodyActivation(Activation):
-    """``new``, ``match``, ``mismatch``: the body, once it has begun; ``passed``: whether the test has passed."""
+    """``new``, ``match``, ``mismatch``.
+
+    Attributes:
+        child: the body, once it has begun.
+        passed: whether the test has passed.
+        work: how large values are being compared, in slices.
+    """
 
     node: tree.New | tree.Match | tree.Mismatch
     child: Activation | None = None
     passed: bool = False
+    work: Found[bool] | None = None
 
 
 @dataclass(slots=True, eq=False)

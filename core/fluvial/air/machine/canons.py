@@ -11,6 +11,7 @@ from fluvial.air.data.partial import Content, Partial
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import KEEP, CanonActivation
 from fluvial.air.machine.calls import send, write
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue, object_of
 from fluvial.air.machine.findings import Visit
 from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.origins import fixed
@@ -18,7 +19,7 @@ from fluvial.air.machine.positions import BEYOND
 from fluvial.air.machine.provenance import Provenance
 from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.machine.streams import StreamElement
-from fluvial.air.machine.values import CANON_SIZE_MAX, CanonMapValue, CanonStreamValue, Value, key_of, object_of
+from fluvial.air.machine.values import CANON_SIZE_MAX, Value, key_of
 from fluvial.air.syntax import tree
 
 SIZE_PER_SLICE: Final = 262_144

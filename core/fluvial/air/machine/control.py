@@ -7,6 +7,8 @@ instruction then ends its turn, and has another one later.
 from __future__ import annotations
 
 from fluvial.air.data.facts import Instance
+from fluvial.air.data.pace import Found
+from fluvial.air.data.weight import is_light
 from fluvial.air.machine import errors
 from fluvial.air.machine.activations import (
     FAILED,
@@ -20,8 +22,8 @@ from fluvial.air.machine.activations import (
     SimpleActivation,
     XorActivation,
 )
-from fluvial.air.machine.equality import same_json
-from fluvial.air.machine.runtime import Runtime
+from fluvial.air.machine.equality import comparing, same_json
+from fluvial.air.machine.runtime import PAUSE_BYTES, Runtime
 from fluvial.air.syntax import tree
 from fluvial.encoding import encode
 from fluvial.few import EMPTY
@@ -116,7 +118,8 @@ def perform_test(runtime: Runtime, test: BodyActivation) -> None:
     assert isinstance(node, tree.Match | tree.Mismatch)
     if test.child is None:
         if not test.passed:
-            equal = _are_equal(runtime, node, test)
+            if (equal := _are_equal(runtime, node, test)) is None:
+                return
             if equal is not (type(node) is tree.Match):
                 raise errors.no_mismatch() if equal else errors.no_match()
             test.passed = True
@@ -126,7 +129,10 @@ def perform_test(runtime: Runtime, test: BodyActivation) -> None:
     test.follow(test.child)
 
 
-def _are_equal(runtime: Runtime, node: tree.Match | tree.Mismatch, test: BodyActivation) -> bool:
+def _are_equal(runtime: Runtime, node: tree.Match | tree.Mismatch, test: BodyActivation) -> bool | None:
+    """None if the slice is over before that is known: the test has another turn."""
+    if test.work is not None:
+        return _compared(runtime, test, test.work)
     left = runtime.operands.value(node.left, test)
     one = left.read()
     right = runtime.operands.value(node.right, test)
@@ -135,8 +141,25 @@ def _are_equal(runtime: Runtime, node: tree.Match | tree.Mismatch, test: BodyAct
         # Thousands may compare the same two results of services.
         if left.path == right.path and left.root.is_known_as(right.root):
             return True
+        if not is_light((one, other)):
+            return _compared(runtime, test, comparing(one, other))
         runtime.take_time(len(encode(one)))
     return same_json(one, other)
+
+
+def _compared(runtime: Runtime, test: BodyActivation, work: Found[bool]) -> bool | None:
+    test.work = None
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            equal: bool = end.value
+            return equal
+        runtime.take_time(PAUSE_BYTES)
+        if runtime.paused:
+            test.work = work
+            runtime.agenda.push(test)  # what stands after it waits, by its position
+            return None
 
 
 def perform_new(runtime: Runtime, new: BodyActivation) -> None:

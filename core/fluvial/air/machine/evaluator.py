@@ -78,7 +78,7 @@ class Evaluator:
         memory: what all of it holds.
     """
 
-    __slots__ = ("_facts", "_half_failed", "_liveness", "knowledge", "memory", "runtime")
+    __slots__ = ("_facts", "_half_failed", "_liveness", "_signer", "knowledge", "memory", "runtime")
 
     def __init__(
         self,
@@ -93,7 +93,8 @@ class Evaluator:
         self._half_failed: HalfFailed | None = None  # most particles have none
         self.memory: Final = MemoryMeter(self.runtime)
         self.runtime.agenda.push(self.runtime.root)
-        self._facts: list[tuple[Sequence[Fact], str]] = []
+        self._facts: Iterator[Sequence[Fact]] | None = None  # portions that are to be taken in
+        self._signer = ""
         self._liveness: LivenessAnalysis | None = None
 
     def take(self, facts: Sequence[Fact], signer: str) -> None:
@@ -115,7 +116,7 @@ class Evaluator:
         runtime = self.runtime
         self._liveness = None
         if len(facts) > FACTS_PER_SLICE or Closed in map(type, facts):
-            self._facts = [(portion, signer) for portion in _portions(facts)]
+            self._facts, self._signer = _portions(facts), signer
         elif facts:
             runtime.take(facts, signer)
         runtime.begin_step(act=act)
@@ -126,10 +127,11 @@ class Evaluator:
         Raises:
             Uncatchable: the evaluator cannot be used any more; what came must be undone.
         """
-        while self._facts:
-            self.runtime.take(*self._facts.pop(0))
+        for portion in self._facts or ():
+            self.runtime.take(portion, self._signer)
             if self.runtime.charge(FACTS_PER_SLICE):
                 return False
+        self._facts = None
         if not self.runtime.run():
             return False
         if self._half_failed is None and self.runtime.half_failed:
@@ -175,6 +177,10 @@ class Evaluator:
             return Needs(frozenset(), {})
         liveness = self._liveness = self._liveness or LivenessAnalysis(self.runtime)
         return (yield from liveness.of(peer))
+
+    def awaits(self, peer: str) -> bool:
+        """As :meth:`Waiters.awaits`."""
+        return self.runtime.waiters.awaits(peer)
 
     def awaited(self) -> Mapping[Instance, str]:
         """As :meth:`Waiters.awaited`."""

@@ -27,13 +27,21 @@ from fluvial.air.data.log import Merged, Stepped
 from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import ABSENT, Content, Level, Mask, Partial, covering
 from fluvial.air.data.weight import LIGHT_BYTES, weighing
-from fluvial.air.machine.values import RootValue
-from fluvial.few import EMPTY, Members, added
+from fluvial.air.machine.values import Path, RootValue
+from fluvial.few import EMPTY, Members, added, emptying
 
 RecordT = TypeVar("RecordT", bound=Merged | Stepped)
 
-FACT_BYTES: Final = 900
-"""A fact and what is kept of its instance; measured, as the others."""
+INSTANCE_BYTES: Final = 300
+"""What is kept of an instance; measured, as the others."""
+FACT_BYTES: Final = 700
+"""A fact."""
+BATCH_BYTES: Final = 1_200
+"""A batch, without its steps and facts."""
+STEP_BYTES: Final = 200
+"""A step of a batch, without its facts."""
+MASK_BYTES: Final = 250
+"""What is noted of a part of a value that has decided something."""
 ARGUMENT_BYTES: Final = 150
 """The name of an argument in a fact."""
 ELEMENT_BYTES: Final = 300
@@ -55,10 +63,10 @@ class InstanceFacts:
         closed: the peers that say that it is answered, and not what.
         sent: whether anybody handed the particle on for it: None nobody, False with arguments unknown, True with all of them known.
         taken: the peers that are at work on it.
-        others: answers that differ from the first one of the same signer, each with its signer.
+        others: results that differ from the first answer of the same signer: the signer, service, function and value of each.
     """
 
-    __slots__ = ("canons", "closed", "others", "outcomes", "sent", "taken")
+    __slots__ = ("_values", "canons", "closed", "others", "outcomes", "sent", "taken")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] | None = None
@@ -66,7 +74,8 @@ class InstanceFacts:
         self.closed: Members[str] = ()
         self.sent: bool | None = None
         self.taken: Members[str] = ()
-        self.others: list[tuple[str, Outcome | CanonFact]] | None = None
+        self.others: Members[tuple[str, str, str, ContentId]] = ()
+        self._values: Members[ContentId] = ()  # of results behind the first answer of all
 
     def outcome(self, peer: str) -> Outcome | None:
         """What a peer's call came to."""
@@ -80,8 +89,15 @@ class InstanceFacts:
         """Take in a fact of a signer about this instance; False if it differs from the signer's first answer."""
         if type(fact) is Result or type(fact) is CallFailure:
             if self.outcomes is None:
-                self.outcomes = {}
-            return self.outcomes.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+                self.outcomes = {signer: fact}
+                return True
+            if type(fact) is Result:
+                self._values = added(self._values, (fact.value,))
+            if self.outcomes.setdefault(signer, fact) == fact:
+                return True
+            if type(fact) is Result:
+                self.others = added(self.others, ((signer, fact.service, fact.function, fact.value),))
+            return False
         if type(fact) is Taken:
             self.taken = added(self.taken, (signer,)) if self.taken else (signer,)
         elif type(fact) is Sent:
@@ -91,19 +107,13 @@ class InstanceFacts:
         elif type(fact) is CanonFact:
             if self.canons is None:
                 self.canons = {}
-            return self.canons.setdefault(signer, fact) == fact or self._contradicted(signer, fact)
+            return self.canons.setdefault(signer, fact) == fact
         return True
 
-    def _contradicted(self, signer: str, fact: Outcome | CanonFact) -> bool:
-        if self.others is None:
-            self.others = []
-        self.others.append((signer, fact))
-        return False
-
-    def results(self) -> set[ContentId]:
-        """All results of the call that peers have signed."""
-        outcomes = [*(self.outcomes or {}).values(), *(fact for _, fact in self.others or ())]
-        return {outcome.value for outcome in outcomes if type(outcome) is Result}
+    def has_result(self, value: ContentId) -> bool:
+        """Whether any peer has signed that this is the result of the call; there may be tens of thousands."""
+        first = None if self.outcomes is None else next(iter(self.outcomes.values()))
+        return (type(first) is Result and first.value == value) or value in self._values
 
     def closed_by(self, peer: str) -> bool:
         """Whether all that a peer says of its call is that it is answered."""
@@ -112,6 +122,33 @@ class InstanceFacts:
     def taken_by(self, peer: str) -> bool:
         """Whether a peer is at work on it."""
         return peer in self.taken
+
+
+class _Noted:
+    """Counts what is noted of values.
+
+    Attributes:
+        bytes: memory that it takes; grows.
+    """
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class _LargeValue(RootValue):
+    """A value that could be left out: what of it has decided something is noted, and counted."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self, content: Content, known_id: ContentId, noted: _Noted) -> None:
+        super().__init__(content, known_id, Mask())
+        self._noted = noted
+
+    def note(self, path: Path, level: Level) -> None:
+        if self.mask is not None and (more := self.mask.add(path, level)):
+            self._noted.bytes += MASK_BYTES * more
 
 
 class Knowledge:
@@ -123,23 +160,29 @@ class Knowledge:
     Attributes:
         contents: the values, whole or in part.
         contradicted: the first instances of which a signer has given two different answers, and the signer.
-        held: about how many bytes of memory all of it takes; grows.
     """
 
-    __slots__ = ("_facts", "_large", "_wholes", "contents", "contradicted", "held")
+    __slots__ = ("_facts", "_held", "_large", "_noted", "_wholes", "contents", "contradicted")
 
     def __init__(self) -> None:
-        self.held = 0
+        self._held = 0
+        self._noted = _Noted()
         self._facts: dict[tuple[bytes, int], InstanceFacts] = {}
         self.contents: dict[ContentId, Content] = {}
         self.contradicted: dict[tuple[str, Instance], None] = EMPTY
         self._wholes: dict[ContentId, RootValue] = EMPTY
         self._large: dict[ContentId, None] = EMPTY
 
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory all of it takes; grows."""
+        return self._held + self._noted.bytes
+
     def about(self, instance: tuple[bytes, int]) -> InstanceFacts:
         """What is known about an instance; always the same object."""
         if (facts := self._facts.get(instance)) is None:
             facts = self._facts[instance] = InstanceFacts()
+            self._held += INSTANCE_BYTES
         return facts
 
     def add(self, fact: Fact, signer: str) -> Sequence[InstanceFacts]:
@@ -162,22 +205,34 @@ class Knowledge:
                 self._hear_of(element.value)
         return (facts,)
 
+    def count_batches(self, batches: int) -> None:
+        """Count the memory of so many batches that are kept."""
+        self._held += BATCH_BYTES * batches
+
+    def count_step(self) -> None:
+        """Count the memory of a step in one."""
+        self._held += STEP_BYTES
+
     def count(self, fact: Fact) -> None:
         """Count the memory of a fact: one that is taken in, or one of this peer's own."""
-        self.held += FACT_BYTES
+        self._held += FACT_BYTES
         if type(fact) is Result:
-            self.held += ARGUMENT_BYTES * len(fact.arguments)
+            self._held += ARGUMENT_BYTES * len(fact.arguments)
         elif type(fact) is CanonFact:
-            self.held += ELEMENT_BYTES * len(fact.elements)
+            self._held += ELEMENT_BYTES * len(fact.elements)
         elif type(fact) is CallFailure:
-            self.held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
+            self._held += ARGUMENT_BYTES * len(fact.arguments) + len(fact.message)
         elif type(fact) is Closed:
-            self.held += FACT_BYTES * len(fact.nodes)
+            self._held += FACT_BYTES * len(fact.nodes)
 
-    def results(self, call: tuple[bytes, int]) -> Set[ContentId]:
-        """All results of a call that peers have signed."""
+    def forgetting(self) -> Iterator[None]:
+        """Give back the memory of what is known of instances, in slices: nothing is asked any more."""
+        yield from emptying(self._facts)
+
+    def has_result(self, call: tuple[bytes, int], value: ContentId) -> bool:
+        """As :meth:`InstanceFacts.has_result`."""
         facts = self._facts.get(call)
-        return frozenset() if facts is None else facts.results()
+        return facts is not None and facts.has_result(value)
 
     def learn(self, contents: Mapping[ContentId, Content]) -> None:
         """As :meth:`learning`, at once."""
@@ -207,10 +262,10 @@ class Knowledge:
     def _learning(self, key: ContentId, content: Content, weight: int) -> Iterator[None]:
         if (here := self.contents.get(key, ABSENT)) is not ABSENT:
             if type(here) is Partial:
-                self.held += weight
+                self._held += weight
             content = yield from merging(here, content, SlicePace())
         else:
-            self.held += CONTENT_BYTES + weight
+            self._held += CONTENT_BYTES + weight
             if isinstance(content, Partial) or is_large(content):
                 self._add_large(key)
         self.contents[key] = content
@@ -264,7 +319,7 @@ class Knowledge:
             content = Partial(key)
         if self._wholes is EMPTY:
             self._wholes = {}
-        whole = self._wholes[key] = RootValue(content, key, Mask())
+        whole = self._wholes[key] = _LargeValue(content, key, self._noted)
         return whole
 
     @property

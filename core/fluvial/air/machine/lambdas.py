@@ -12,22 +12,13 @@ from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
 from fluvial.air.data.partial import Absent, Level, Partial
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import Catchable, bad_lambda, no_length, too_much
 from fluvial.air.machine.positions import ANYTIME, Key
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.shown import json_text
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Composite,
-    MapKey,
-    RootValue,
-    Value,
-    is_integer,
-    is_map_key,
-    length_of,
-)
+from fluvial.air.machine.values import MapKey, RootValue, Value, is_integer, is_map_key, length_of
 from fluvial.air.syntax.lambdas import lambda_text
 from fluvial.air.syntax.tree import Accessor, ByName, Field, Index, Lambda, Length, Path
 
@@ -107,10 +98,11 @@ def part_of_canon_map(canon: CanonMapValue, path: Lambda, scope: Scope, me: str,
     """
     if type(path) is Length:
         return _computed(len(canon.pairs), Provenance(me, lens="length"), Source.COUNTED)
-    values = canon.values(_map_key(path.accessors[0], (scope, key)))
+    wanted = _map_key(path.accessors[0], (scope, key))
+    values = canon.values(wanted)
     rest = path.accessors[1:]
     if values is None or not rest:
-        whole = Composite(values or ())
+        whole = canon.array(wanted)
         return Value(whole.content, (behind(Provenance(canon.peer), lambda_text(path)),), Source.CANON, whole)
     element = values[_element_index(len(values), rest[0], (scope, key))]
     part = _follow(element, rest[1:], (scope, key), element.origins)

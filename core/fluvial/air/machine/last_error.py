@@ -31,9 +31,9 @@ _Place: TypeAlias = tuple[Key, bool]
 """Where the register changes, and whether it is unlocked there: after it was set at the same position."""
 
 _CHANGE_BYTES: Final = 1_000
-"""Memory of an error in the register, without its text."""
+"""Memory of an error in the register, without its text and position."""
 _UNLOCKING_BYTES: Final = 250
-"""Memory of what unlocks it."""
+"""Memory of what unlocks it, without its position."""
 
 
 class LastErrorRegister:
@@ -92,13 +92,13 @@ class LastErrorRegister:
         at = bisect_right(self._places, place)
         self._places.insert(at, place)
         self._failures.insert(at, failure)
-        self.held += _weight(failure)
+        self.held += _weight(place[0], failure)
         self._settle(place[0])
         self._settle_behind(at)
 
     def _remove(self, at: int) -> None:
         key, _ = self._places.pop(at)
-        self.held -= _weight(self._failures.pop(at))
+        self.held -= _weight(key, self._failures.pop(at))
         self._settle(key)
         self._settle_behind(at - 1)
 
@@ -123,7 +123,8 @@ class LastErrorRegister:
             self._shown.insert(place, shown)
 
 
-def _weight(failure: _Failure | None) -> int:
+def _weight(key: Key, failure: _Failure | None) -> int:
+    """What a change at a position takes. In many folds a position takes far more than all the rest."""
     if failure is None:
-        return _UNLOCKING_BYTES
-    return _CHANGE_BYTES + getsizeof(failure.error["message"]) if failure.error else _CHANGE_BYTES
+        return _UNLOCKING_BYTES + getsizeof(key)
+    return _CHANGE_BYTES + getsizeof(key) + (getsizeof(failure.error["message"]) if failure.error else 0)

@@ -5,12 +5,13 @@ while they are evaluated: ``values.RootValue``), and what instructions that have
 wait: what they read themselves, and what stands behind them in the instances around them. A fold over a stream may get more elements
 at any time, so its body always counts.
 
-The analysis may keep too much, never too little; should a peer need more nevertheless, it asks for it by id.
+The analysis may keep too much, never too little; should a peer need more nevertheless, it asks for it by id. Where it would have to look at too
+much, everything is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -18,16 +19,25 @@ from fluvial.air.data.content import JSON_DEPTH_MAX, ContentId
 from fluvial.air.data.pace import Found, SlicePace
 from fluvial.air.data.partial import Content, Level, Mask, Partial
 from fluvial.air.machine.activations import FAILED, OPEN, Activation, CallActivation, SeqActivation, XorActivation
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import Catchable, NameNotSet
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.reads import Reads, reads_of, region
 from fluvial.air.machine.runtime import Runtime
 from fluvial.air.machine.scopes import Scope
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, Value
+from fluvial.air.machine.values import Composite, Path, Value, can_be_left_out
 from fluvial.air.syntax import tree
 
 NEEDS: Final = 1_000
 """Stretches, names and values looked at in a slice: a few milliseconds."""
+LOOKED_AT_MAX: Final = 250_000
+"""Stretches, names and values that one analysis looks at: half a second, and 50 MB. A script of a few hundred thousand bytes could have it look at millions."""
+LINKS_OF_A_LOOK: Final = 16
+"""So many links of scopes are gone through in the time of a look."""
+
+
+class _TooMuchError(Exception):
+    """An analysis would look at more than :data:`LOOKED_AT_MAX`."""
 
 
 class LivenessAnalysis:
@@ -52,18 +62,46 @@ class LivenessAnalysis:
             pace = SlicePace()
             for key, mask in masks.items():
                 own[key] = yield from mask.copying(pace)
-            search = _Search(self._runtime, own)
-            yield from search.waiting(self._begun[peer])
-            masks = search.masks
+            masks = yield from self._searched(own, lambda search: search.waiting(self._begun[peer]))
         return Needs(self._large, masks)
 
     def _find(self) -> Iterator[None]:
         masks: Mapping[ContentId, Mask] = {}
         if self._large:
-            search = _Search(self._runtime, (yield from self._runtime.knowledge.noting()))
-            yield from search.run(self._begun)
-            masks = search.masks
+            noted = yield from self._runtime.knowledge.noting()
+            masks = yield from self._searched(noted, lambda search: search.run(self._begun))
         self._masks = masks
+
+    def _searched(
+        self, masks: dict[ContentId, Mask], look: Callable[[_Search], Iterator[None]]
+    ) -> Found[Mapping[ContentId, Mask]]:
+        """These masks, with what a search finds; all, if that is too much to look at."""
+        try:
+            yield from look(_Search(self._runtime, masks))
+        except _TooMuchError:
+            return dict.fromkeys(self._large, Mask(Level.WHOLE))
+        return masks
+
+
+class _Looks:
+    """Counts what is looked at."""
+
+    __slots__ = ("_all", "_left")
+
+    def __init__(self) -> None:
+        self._all = LOOKED_AT_MAX
+        self._left = NEEDS
+
+    def over(self, looks: int = 1) -> bool:
+        """Whether the slice is over, and another one begins. Raises _TooMuchError."""
+        self._left -= looks
+        if self._left > 0:
+            return False
+        self._all -= NEEDS - self._left
+        self._left = NEEDS
+        if self._all < 0:
+            raise _TooMuchError
+        return True
 
 
 class _Search:
@@ -73,7 +111,7 @@ class _Search:
         self._script: Reads = reads_of(runtime.script)
         self._contested = runtime.plan.contested
         self._seen: set[object] = set()
-        self._pace = SlicePace(NEEDS)
+        self._look: Final = _Looks().over
 
     def run(self, begun: dict[str, list[CallActivation]]) -> Iterator[None]:
         """Go through all that can still happen; calls that their peers have begun with are put aside."""
@@ -85,7 +123,7 @@ class _Search:
                 yield from self.waiting([activation])
             yield from self._around(activation)
         for stream in self._runtime.streams.values():
-            elements = [element.value for element in stream.elements()]
+            elements = [value for value in stream.values() if can_be_left_out(value)]
             for activation in stream.folds():
                 yield from self._body(activation.node, activation.scope, elements)
                 yield from self._around(activation)
@@ -104,7 +142,7 @@ class _Search:
         now = activation.parent
         while now is not None and now not in self._seen:
             self._seen.add(now)
-            if self._pace.over():
+            if self._look():
                 yield
             if now.status is OPEN or now.status is FAILED:
                 # One that has failed may be opened again by a name that was read too early.
@@ -119,16 +157,20 @@ class _Search:
 
     def _region(self, scope: Scope, first: int, last: int) -> Iterator[None]:
         """Instructions from one number to another can have their turn in a scope."""
+        if not self._first_time("region", id(scope), first, last):
+            return
         inside = region(self._script, first, last)
-        if self._pace.over():
+        if self._look():
             yield
         for what in inside.reads:
-            if self._pace.over():
+            if self._look(1 + scope.links // LINKS_OF_A_LOOK):
                 yield
-            if self._first_time(id(scope), what):
+            if self._first_time(
+                id(scope), id(what)
+            ):  # the script has one of each; the path in it may have thousands of steps
                 yield from self._read(scope, *what)
         for iterator in inside.onward:
-            if self._pace.over():
+            if self._look(1 + scope.depth // LINKS_OF_A_LOOK):
                 yield
             yield from self._onward(scope, iterator)
 
@@ -142,7 +184,7 @@ class _Search:
         if fold.last is not None and self._first_time(id(scope), fold.number):
             yield from self._region(scope, fold.last.number, self._script.end_of[fold.number])
         if not traversal.of_stream and self._first_time(id(traversal.scope), fold.number, iteration.index):
-            yield from self._body(fold, traversal.scope, traversal.elements[iteration.index + 1 :])
+            yield from self._body(fold, traversal.scope, traversal.elements, iteration.index + 1)
 
     def _first_time(self, *mark: object) -> bool:
         if mark in self._seen:
@@ -150,15 +192,15 @@ class _Search:
         self._seen.add(mark)
         return True
 
-    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value]) -> Iterator[None]:
-        """The body of a fold can have its turn for some elements."""
+    def _body(self, fold: tree.Fold, scope: Scope, elements: Sequence[Value], begin: int = 0) -> Iterator[None]:
+        """The body of a fold can have its turn for the elements from one on, each of which may be made when it is asked for."""
         first, last = fold.body.number, self._script.end_of[fold.number]
         for name, path in region(self._script, first, last).reads:
-            if self._pace.over():
+            if self._look():
                 yield
             if name == fold.iterator:
-                for element in elements:
-                    yield from self._value(element, scope, path)
+                for place in range(begin, len(elements)):
+                    yield from self._value(elements[place], scope, path)
         yield from self._region(scope, first, last)
 
     # --- names
@@ -202,6 +244,8 @@ class _Search:
         else:
             # No value has more levels, so that longer paths do not lead anywhere.
             steps = () if path is None else tuple(islice(self._steps(path, scope), JSON_DEPTH_MAX + 1))
+            if self._look(len(steps) * (1 + scope.links) // LINKS_OF_A_LOOK):
+                yield
             yield from self._need(value, steps, Level.WHOLE)
 
     def _steps(self, path: tree.Path, scope: Scope) -> Iterator[str | int]:
@@ -222,7 +266,7 @@ class _Search:
                     yield key
 
     def _need(self, value: Value, path: Path, level: Level) -> Iterator[None]:
-        if self._pace.over():
+        if self._look():
             yield
         root = value.root
         if isinstance(root, Composite):

@@ -15,16 +15,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import intern
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
 from fluvial.air.data.batch import Batch, BatchId, Known, MissingError, unrolled, without_dead
 from fluvial.air.data.content import ContentId
-from fluvial.air.data.evidence import Equivocation, equivocations
+from fluvial.air.data.evidence import Equivocation, finding_equivocations
 from fluvial.air.data.facts import Closed, Fact, Instance, Item, Outcome, Result, Step
 from fluvial.air.data.log import Merged, Record, Sealed, Stepped, contents_of, split_contents, splitting_contents
-from fluvial.air.data.pace import Found, finished
+from fluvial.air.data.pace import Found, SlicePace, finished
 from fluvial.air.data.partial import Content
 from fluvial.air.machine.closing import with_closed
 from fluvial.air.machine.errors import AirError, Uncatchable, memory_exceeded, value_missing
@@ -36,12 +36,16 @@ from fluvial.air.machine.operands import Environment
 from fluvial.air.machine.outcomes import CallOutcome, fact_of
 from fluvial.air.machine.refusals import Refusals
 from fluvial.air.machine.slices import Clock, Run, Runner, Sliced
+from fluvial.air.machine.state import NO_MEMBERS, MachineState
 from fluvial.air.machine.writers import checking_canons
 from fluvial.air.syntax.tree import Script
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 
 ResultT = TypeVar("ResultT")
+
+RECORDS: Final = 16
+"""Records of which the memory is given back together."""
 
 MEMORY_UNBOUNDED: Final = sys.maxsize
 """No limit of memory: for simulations and tests, where nobody else has to be protected."""
@@ -67,30 +71,6 @@ class Effects(msgspec.Struct, frozen=True, kw_only=True):
     equivocations: tuple[Equivocation, ...] = ()
     finished: bool = False
     failed: bool = False
-
-
-_NONE: Final[frozenset[Any]] = frozenset()
-"""Shared by all machines: an empty set of its own takes 200 bytes."""
-
-
-class _MachineState:
-    """All that a run changes.
-
-    Attributes:
-        knowledge, evaluator: what is known, and what it has come to.
-        batches: all batches, each after those that its steps name.
-        unsealed: own steps that were not given away yet.
-        unseen: batches that came in after the last own step.
-        kept: values of own answers that were closed: they stay here.
-    """
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
-        self.knowledge = evaluator.knowledge
-        self.batches: dict[BatchId, Batch] = {}
-        self.unsealed: list[Item] = []
-        self.unseen: list[BatchId] = []
-        self.kept: frozenset[ContentId] = _NONE
 
 
 class Machine:
@@ -132,7 +112,7 @@ class Machine:
         self._log: list[Record] = []
         self._refusals = Refusals()
         self._rebuilding = False
-        self._convicted: frozenset[tuple[str, Instance]] = _NONE
+        self._convicted: frozenset[tuple[str, Instance]] = NO_MEMBERS
         self._state = self._new_state()
         self._runner = Runner(self._allow)
 
@@ -167,7 +147,7 @@ class Machine:
     def _merge(self, known: Known) -> Sliced[Effects]:
         known = yield from self._refusals.completed(known, self._state.batches.keys())
         fresh = {batch.id: batch for batch in known.batches if batch.id not in self._state.batches}
-        if (refusal := self._refusals.refusal(fresh, known)) is not None:
+        if (refusal := (yield from self._refusals.refusal(fresh, known))) is not None:
             yield self._refused(refusal)
             return
         steps = yield from unrolled(fresh, self._state.batches.keys())
@@ -188,7 +168,7 @@ class Machine:
             ended = error.with_traceback(None)  # it would keep all that is thrown away now
         # As if the particle had not come.
         if isinstance(ended, Uncatchable):
-            self._refusals.refuse(fresh, known, ended)
+            yield from self._refusals.refusing(fresh, known, ended)
         yield from self._rebuild()
         if isinstance(ended, Uncatchable):
             yield self._refused(ended)
@@ -330,7 +310,10 @@ class Machine:
         Its objects refer to each other in circles: without this they stay until the garbage collector finds them.
         """
         yield from self._state.evaluator.dismantle()
-        self._log.clear()
+        while self._log:
+            del self._log[-RECORDS:]
+            if self._log:
+                yield
         del self._runner
 
     # --- what travels
@@ -359,6 +342,10 @@ class Machine:
     def waits(self) -> Sequence[Wait]:
         """What waits now, in script order; for people."""
         return self._state.evaluator.waits()
+
+    def awaits(self, peer: str) -> bool:
+        """Whether a call or canon of a peer is come to and has no fact yet."""
+        return self._state.evaluator.awaits(peer)
 
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that are come to and have no fact yet, and the peers whose they are, this one among them."""
@@ -416,30 +403,31 @@ class Machine:
             requests=tuple(findings.requests),
             next_peers=tuple(findings.next_peers),
             error=self._state.evaluator.error,
-            equivocations=self._equivocations(),
+            equivocations=(yield from self._equivocations()),
             finished=self._state.evaluator.finished and not self._in_flight,
         )
 
-    def _equivocations(self) -> tuple[Equivocation, ...]:
+    def _equivocations(self) -> Found[tuple[Equivocation, ...]]:
         """Against whom there is evidence since the last run that found some."""
         contradicted = self._state.knowledge.contradicted
         if contradicted.keys() <= self._convicted:
             return ()
-        found = [one for one in equivocations(self.batches()) if (one.signer, one.instance) not in self._convicted]
+        news = contradicted.keys() - self._convicted
         self._convicted = self._convicted.union(contradicted)
-        return tuple(one for one in found if (one.signer, one.instance) in contradicted)
+        return tuple((yield from finding_equivocations(self._state.batches.values(), news)))
 
     # --- steps
 
     def _take_in(self, fresh: Mapping[BatchId, Batch], steps: Sequence[tuple[Batch, list[Fact]]]) -> Iterator[None]:
         for batch, facts in steps:
+            self._state.knowledge.count_step()
             yield from self._step(facts, batch.signer, act=False)
             if self._state.evaluator.paused:  # steps without anything to do are steps as well
                 yield
-        self._state.batches.update(fresh)
-        self._state.unseen.extend(fresh)
+        self._state.keep(fresh)
 
     def _stepped(self, record: Stepped) -> None:
+        self._state.knowledge.count_step()
         self._state.unsealed.append(Step(tuple(self._state.unseen)))
         self._state.unsealed.extend(record.facts)
         self._state.unseen.clear()
@@ -449,9 +437,8 @@ class Machine:
             own = {item.value for item in self._state.unsealed if type(item) is Result}
             if kept := (own & self._state.knowledge.large).difference(batch.contents()):
                 self._state.kept |= kept
-        self._state.batches[batch.id] = batch
+        self._state.keep({batch.id: batch})
         self._state.unsealed.clear()
-        self._state.unseen.append(batch.id)
 
     def _rebuild(self) -> Iterator[None]:
         """The state that the log leads to; calls in flight are not part of it."""
@@ -478,15 +465,18 @@ class Machine:
         self._log.append(record)
         match record:
             case Merged():
-                batches = [Batch.stored(self._particle, signed) for signed in record.batches]
-                fresh = {batch.id: batch for batch in batches}
+                fresh: dict[BatchId, Batch] = {}
+                pace = SlicePace()
+                for signed in record.batches:
+                    batch = yield from Batch.storing(self._particle, signed, pace)
+                    fresh[batch.id] = batch
                 steps = yield from unrolled(fresh, self._state.batches.keys())
                 yield from self._take_in(fresh, steps)
             case Stepped():
                 yield from self._repeat(record)
                 self._stepped(record)
             case Sealed():
-                self._sealed(Batch.stored(self._particle, record.batch))
+                self._sealed((yield from Batch.storing(self._particle, record.batch, SlicePace())))
 
     def _repeat(self, record: Stepped) -> Iterator[None]:
         if record.evaluated:
@@ -494,7 +484,7 @@ class Machine:
         else:
             self._state.evaluator.take(record.facts, self._me)
 
-    def _new_state(self) -> _MachineState:
-        return _MachineState(
+    def _new_state(self) -> MachineState:
+        return MachineState(
             self.evaluator(self._script, self._environment, Knowledge(), self._in_flight, self._observer)
         )

@@ -9,7 +9,7 @@ else it is the initiator.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -131,6 +131,15 @@ class _Continuations:
                 return completed, failed
 
 
+def _completed_ends(outline: _Outline) -> Sequence[int]:
+    """For each instruction the last number of those that can be reached only when it is complete."""
+    ends = list(outline.ends)
+    for number, parent in enumerate(outline.parents):
+        if isinstance(parent, tree.Seq | tree.New | tree.Match | tree.Mismatch):
+            ends[number] = ends[parent.number]  # found before: its number is smaller
+    return ends
+
+
 class _KnownNames:
     """Which names have a value wherever an instruction is reached, and the same one on all peers."""
 
@@ -138,23 +147,17 @@ class _KnownNames:
         self._ends = outline.ends
         self._folds: dict[str, list[int]] = {}
         self._written: dict[str, list[tuple[int, float]]] = {}
+        completed = _completed_ends(outline)
         for node in outline.nodes:
             match node:
                 case tree.CallInstruction(output=tree.Scalar(name)) | tree.Ap(target=tree.Scalar(name)):
-                    self._written.setdefault(name, []).append((node.number, self._completes(outline, node)))
+                    self._written.setdefault(name, []).append((node.number, completed[node.number]))
                 case tree.Canon(target=target):
-                    self._written.setdefault(target.name, []).append((node.number, self._completes(outline, node)))
+                    self._written.setdefault(target.name, []).append((node.number, completed[node.number]))
                 case tree.New(target=target):
                     self._written.setdefault(target.name, []).append((node.number, NOWHERE))
                 case tree.Fold(iterator=iterator):
                     self._folds.setdefault(iterator, []).append(node.number)
-
-    def _completes(self, outline: _Outline, node: tree.Instruction) -> int:
-        """The last number of the instructions that can be reached only when this one is complete."""
-        number = node.number
-        while isinstance(parent := outline.parents[number], tree.Seq | tree.New | tree.Match | tree.Mismatch):
-            number = parent.number
-        return outline.ends[number]
 
     def known(self, operand: tree.Triplet, number: int) -> bool:
         """Whether the operand can be evaluated where the instruction of this number is reached."""

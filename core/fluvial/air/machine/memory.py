@@ -10,20 +10,25 @@ nothing but whether this peer goes on.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
 from sys import getsizeof
 from typing import Final
 
+from fluvial.air.data.pace import SlicePace
 from fluvial.air.machine.activations import (
     Activation,
+    BodyActivation,
     CallActivation,
     CanonActivation,
     FoldActivation,
     StreamFoldActivation,
 )
+from fluvial.air.machine.positions import Key
 from fluvial.air.machine.runtime import STEP_BYTES, Runtime
 from fluvial.air.machine.scopes import Scope
 from fluvial.air.machine.streams import LocalStream
+from fluvial.air.machine.values import Composite, Value
 from fluvial.air.machine.waiters import NAME_BYTES
 
 MACHINE_BYTES: Final = 12_000
@@ -37,7 +42,7 @@ VALUE_BYTES: Final = 300
 TURN_BYTES: Final = 200
 """An entry of the agenda."""
 ERROR_BYTES: Final = 700
-"""An error and its report, without the text."""
+"""An error and its report, without the text; or the value of an error register."""
 
 VISITS_PER_SLICE: Final = 1_000
 """Activations that are looked at without handing control back."""
@@ -66,7 +71,7 @@ class MemoryMeter:
     def held(self) -> int:
         """At most so many bytes, about."""
         runtime = self._runtime
-        fixed = MACHINE_BYTES + runtime.knowledge.held + runtime.waiters.held
+        fixed = MACHINE_BYTES + runtime.knowledge.held + runtime.waiters.held + runtime.operands.held
         return self._counted + fixed + runtime.grown + STEP_BYTES * (runtime.work - self._steps)
 
     def due(self, most: int) -> bool:
@@ -87,28 +92,71 @@ class MemoryMeter:
 def _census(runtime: Runtime) -> Generator[None, None, int]:
     waiters = runtime.waiters
     size = sum(len(waiting) for waiting in waiters.names.values()) * NAME_BYTES
-    size += WAITING_BYTES * len(waiters.facts) + TURN_BYTES * len(runtime.agenda.turns)
+    size += WAITING_BYTES * len(waiters.facts) + sum(map(_turn, runtime.agenda.turns))
     size += runtime.last_error.held
     scopes: set[Scope] = set()
-    for visited, found in enumerate(reachable(runtime)):
+    errors: dict[int, object] = {}
+    pace = SlicePace(VISITS_PER_SLICE)
+    for found in reachable(runtime, set()):
+        values: Iterable[Value] = ()
         if isinstance(found, LocalStream):
             size += found.held
-        else:
+            values = found.values()
+        elif found is not None:
             size += _activation(found)
+            if type(found) is CallActivation:
+                values = found.arguments or found.read or ()
             if found.scope not in scopes:
                 scopes.add(found.scope)
                 size += _scope(found.scope)
-        if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
+                values = chain(values, found.scope.values())
+        for value in values:
+            if value.volatile:
+                size += _error_texts(value, errors)
+            if pace.over():
+                yield
+        if pace.over():
             yield
     return size
 
 
-def reachable(runtime: Runtime) -> Iterator[Activation | LocalStream[StreamFoldActivation]]:
-    """Every activation and stream that is there, once."""
-    seen: set[Activation] = set()  # they themselves: a set of as many numbers takes long to free
+def _turn(turn: tuple[Key, int, Activation]) -> int:
+    """What an entry of the agenda takes; most stand at the position of their activation."""
+    key, _, activation = turn
+    return TURN_BYTES if key is activation.key else TURN_BYTES + getsizeof(key)
+
+
+def _error_texts(value: Value, known: dict[int, object]) -> int:
+    """What a value from an error register takes, which nobody else holds: the text of the error, above all. Counted once for all who have it."""
+    size, roots = 0, [value.root]
+    while roots:
+        root = roots.pop()
+        if type(root) is Composite:
+            roots += [member.root for member in root.members if member.volatile]
+        elif isinstance(error := root.content, dict) and id(error) not in known:
+            known[id(error)] = error
+            size += ERROR_BYTES
+            if id(text := error.get("message")) not in known:
+                known[id(text)] = text
+                size += getsizeof(text)
+    return size
+
+
+def reachable(
+    runtime: Runtime, seen: set[Activation]
+) -> Iterator[Activation | LocalStream[StreamFoldActivation] | None]:
+    """Every activation and stream that is there, once; and None where the way leads to what was there before, so that slices can end.
+
+    Args:
+        runtime: where.
+        seen: gets the activations.
+    """
     for begin in _roots(runtime):
         if isinstance(begin, LocalStream):
             yield begin
+            continue
+        if begin in seen:
+            yield None
             continue
         stack: list[Activation | None] = [begin]
         while stack:
@@ -164,23 +212,33 @@ def dismantle(runtime: Runtime) -> Iterator[None]:
 
     The runtime cannot be used any more.
     """
-    for visited, found in enumerate(reachable(runtime)):
-        if not isinstance(found, LocalStream):
+    seen: set[Activation] = set()
+    for visited, found in enumerate(reachable(runtime, seen)):
+        if isinstance(found, Activation):
             _undo(found)
         if visited % VISITS_PER_SLICE == VISITS_PER_SLICE - 1:
             yield
-    runtime.agenda.turns.clear()
+    while runtime.agenda.turns:
+        del runtime.agenda.turns[-VISITS_PER_SLICE:]
+        if runtime.agenda.turns:
+            yield
     for stream in runtime.streams.values():
         stream.forget()
     runtime.streams.clear()
-    runtime.waiters.clear()
+    yield from runtime.waiters.clearing()
+    yield from runtime.knowledge.forgetting()
+    while seen:  # by now nobody else has them
+        for _ in range(min(VISITS_PER_SLICE, len(seen))):
+            seen.pop()
+        if seen:
+            yield
     runtime.half_failed.clear()
 
 
 def _undo(activation: Activation) -> None:
     activation.parent = None
     activation.error = None
-    if isinstance(activation, CanonActivation | CallActivation):
+    if isinstance(activation, CanonActivation | CallActivation | BodyActivation):
         activation.work = None
     for name in CHILDREN:
         if getattr(activation, name, None) is not None:

@@ -13,22 +13,14 @@ from msgspec.structs import astuple, replace
 
 from fluvial.air.data.content import JSON_DEPTH_MAX, Json
 from fluvial.air.machine import errors
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import NO_ERROR
 from fluvial.air.machine.lambdas import behind, part_of, part_of_canon, part_of_canon_map, part_of_error
 from fluvial.air.machine.last_error import LastErrorRegister
 from fluvial.air.machine.provenance import Provenance, Source
 from fluvial.air.machine.scopes import Scope, Viewpoint
 from fluvial.air.machine.shown import json_text
-from fluvial.air.machine.values import (
-    CanonMapValue,
-    CanonStreamValue,
-    Value,
-    elements_at,
-    is_integer,
-    is_map_key,
-    length_of,
-    literal,
-)
+from fluvial.air.machine.values import Value, elements_at, is_integer, is_map_key, length_of, literal
 from fluvial.air.syntax import tree
 from fluvial.air.syntax.lambdas import lambda_text
 from fluvial.few import EMPTY
@@ -37,6 +29,8 @@ LINKS_PER_STEP: Final = 100
 """So many links of scopes are gone through in the time of a step."""
 BYTES_PER_STEP: Final = 1_024
 """So many bytes of a value are compared, hashed or copied in the time of a step."""
+LITERAL_BYTES: Final = 350
+"""Memory of a literal that a machine has read, as a value; or of the peer, service and function of a call."""
 SHALLOW: Final = 20
 """Around what stands in no more scopes than this nobody counts them."""
 
@@ -112,6 +106,11 @@ class Operands:
         self._alive: list[object] = []
         self._calls: dict[int, Provenance] = EMPTY
         self.links = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return LITERAL_BYTES * (len(self._literals) + len(self._calls))
 
     # --- values
 

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from msgspec.structs import replace
 
 from fluvial.air.data.content import checking_json
-from fluvial.air.data.facts import CanonFact, Element, Result
+from fluvial.air.data.facts import CanonFact, Element
 from fluvial.air.data.pace import SlicePace
 from fluvial.air.data.partial import Partial
 from fluvial.air.machine.activations import CanonActivation
@@ -35,11 +35,12 @@ def fixed(runtime: Runtime, canon: CanonActivation, fact: CanonFact) -> Generato
     """
     name, values = canon.node.source.name, canon.proven
     key, begun, many = canon.scope.stream(name), len(values), len(fact.elements)
-    stream, unreached, pace = runtime.stream(key, name), Unreached(runtime, key), SlicePace()
+    stream, pace = runtime.stream(key, name), SlicePace()
+    unreached = Unreached(runtime, key, lambda: {element.frame for element in fact.elements}, pace)
     while len(values) < many:
         element = fact.elements[len(values)]
         writer = (element.frame, element.node)
-        written = stream.written_by(writer) or unreached.written_by(writer)
+        written = stream.written_by(writer) or (yield from unreached.writing(writer))
         if written is None:
             runtime.waiters.await_element(canon, key, writer)
             break
@@ -86,8 +87,5 @@ def _is_in_limits(canon: CanonActivation, written: Value) -> Generator[None, Non
 def _is_other_result(runtime: Runtime, element: Element, call: Provenance) -> bool:
     """Whether the peer of the call that wrote an element has signed more than one result, and the canon's peer met this one first."""
     about = runtime.knowledge.about((element.frame, element.node))
-    return type(runtime.plan.nodes[element.node]) is tree.CallInstruction and any(
-        type(fact) is Result
-        and (signer, fact.service, fact.function, fact.value) == (call.peer, call.service, call.function, element.value)
-        for signer, fact in about.others or ()
-    )
+    other = (call.peer, call.service, call.function, element.value)
+    return type(runtime.plan.nodes[element.node]) is tree.CallInstruction and other in about.others

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,8 +67,7 @@ def plan_of(script: tree.Script) -> Plan:
             elif type(node) is tree.FailValue:
                 unchecked.update(tree.names_in(operand))
     contested = {name for name, set_at in writers.items() if len(set_at) > 1 or name in folds or name in unchecked}
-    for first, last in _behind_next(nodes, ends, next_of):
-        contested.update(name for name, numbers in writers.items() if first < numbers[0] <= last)
+    contested.update(_first_set_within(writers, _behind_next(nodes, ends, next_of)))
     return Plan(nodes, ends, next_of, bool(registers), tree.LastError in registers, frozenset(contested))
 
 
@@ -92,6 +92,17 @@ def name_set_by(node: tree.Instruction) -> str | None:
     elif type(node) is tree.Canon:
         return node.target.name
     return target.name if type(target) is tree.Scalar else None
+
+
+def _first_set_within(writers: Mapping[str, Sequence[int]], stretches: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """The names that are first set behind the beginning of a stretch and not behind its end; there may be tens of thousands of both."""
+    names = sorted(writers, key=lambda name: writers[name][0])
+    numbers = [writers[name][0] for name in names]
+    done = 0
+    for first, last in sorted(stretches):
+        begin, end = max(done, bisect_right(numbers, first)), bisect_right(numbers, last)
+        yield from names[begin:end]
+        done = max(done, end)
 
 
 def _behind_next(

@@ -118,9 +118,9 @@ def region(script: Reads, first: int, last: int) -> Region:
     """The instructions from one number to another; costs what is read in them, however long the script is."""
     if (kept := script.regions.get(first, last)) is not None:
         return kept
-    reads = dict.fromkeys(read.what for read in _between(script.reads, first, last))
+    reads = {id(read.what): read.what for read in _between(script.reads, first, last)}  # to compare paths takes long
     onward = dict.fromkeys(iterator for _, iterator in _between(script.nexts, first, last))
-    found = Region(tuple(reads), tuple(onward))
+    found = Region(tuple(reads.values()), tuple(onward))
     script.regions.put(first, last, found)
     return found
 

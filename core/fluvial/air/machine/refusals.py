@@ -5,17 +5,18 @@ Limits are never taken back: what goes beyond one also does so with more facts. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Final
 
 from fluvial.air.data.batch import Batch, BatchId, Known
 from fluvial.air.data.content import ContentId
 from fluvial.air.data.healing import uniting
-from fluvial.air.data.log import split_contents
+from fluvial.air.data.log import splitting_contents
+from fluvial.air.data.pace import Found, SlicePace
 from fluvial.air.data.partial import Content
-from fluvial.air.data.weight import weight_of
+from fluvial.air.data.weight import weighing
 from fluvial.air.machine.errors import LIMITS, Uncatchable
-from fluvial.air.machine.knowledge import FACT_BYTES
+from fluvial.air.machine.knowledge import BATCH_BYTES, FACT_BYTES
 from fluvial.encoding import encode
 
 BYTES_MAX: Final = 8_388_608
@@ -27,16 +28,24 @@ HELD_MAX: Final = 16_777_216
 REFUSED_MAX: Final = 64
 """Refused sets of batches that are kept; the oldest go."""
 
+REFUSED_BATCHES_MAX: Final = 65_536
+"""Batches in all of them, of which the ids are kept."""
+
+ID_BYTES: Final = 130
+"""Memory of the id of a refused batch."""
+
+ENCODED: Final = 256
+"""Facts that are encoded together."""
+
 
 class Refusals:
     """The batches of one particle that were refused on one peer, and those that came with or after them.
 
     Attributes:
         always: why everything is refused, if it is.
-        held: how many bytes of memory they take, about.
     """
 
-    __slots__ = ("_batches", "_bytes", "_contents", "_refused", "always", "held")
+    __slots__ = ("_batches", "_bytes", "_contents", "_held", "_ids", "_refused", "always")
 
     def __init__(self) -> None:
         self._refused: tuple[tuple[frozenset[BatchId], Uncatchable], ...] = ()
@@ -44,32 +53,39 @@ class Refusals:
             None  # made when something is refused, as the next: few particles have that
         )
         self._contents: dict[ContentId, Content] | None = None
-        self._bytes = 0
-        self.held = 0
+        self._bytes = self._held = self._ids = 0
         self.always: Uncatchable | None = None
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory they take, about."""
+        return self._held + ID_BYTES * self._ids
 
     def refuse_all(self, error: Uncatchable) -> None:
         """What this peer itself knows is beyond a limit."""
         if error.code in LIMITS:
             self.always = error
-            self._refused = ()
+            self._refused, self._ids = (), 0
             self._forget()
 
-    def refuse(self, fresh: Mapping[BatchId, Batch], known: Known, error: Uncatchable) -> None:
-        """These batches, taken in together, came to an error."""
+    def refusing(self, fresh: Mapping[BatchId, Batch], known: Known, error: Uncatchable) -> Iterator[None]:
+        """These batches, taken in together, came to an error; in slices."""
         if not fresh:
             self.refuse_all(error)
         elif error.code in LIMITS:
             self._refused = (*self._refused[1 - REFUSED_MAX :], (frozenset(fresh), error))
-            self._keep(fresh, known)
+            while (ids := sum(len(batches) for batches, _ in self._refused)) > REFUSED_BATCHES_MAX and ids > len(fresh):
+                self._refused = self._refused[1:]
+            self._ids = ids
+            yield from self._keep(fresh, known)
 
-    def refusal(self, fresh: Mapping[BatchId, Batch], known: Known) -> Uncatchable | None:
-        """Why these batches cannot be taken in, if that is known; they are kept then."""
+    def refusal(self, fresh: Mapping[BatchId, Batch], known: Known) -> Found[Uncatchable | None]:
+        """Why these batches cannot be taken in, if that is known; they are kept then. In slices."""
         if self.always is not None:
             return self.always
         for refused, error in self._refused:
             if refused <= fresh.keys():
-                self._keep(fresh, known)
+                yield from self._keep(fresh, known)
                 return error
         return None
 
@@ -83,16 +99,18 @@ class Refusals:
         if self._batches is None or self._contents is None:
             return known
         found = {batch.id: batch for batch in known.batches if batch.id not in here}
-        waiting = list(found.values())
+        waiting, pace = list(found.values()), SlicePace()
         while waiting:
             for step, _ in waiting.pop().steps():
+                if pace.over(1 + len(step.seen)):
+                    yield
                 for seen in map(BatchId, step.seen):
                     if seen not in found and seen not in here and (batch := self._batches.get(seen)) is not None:
                         found[seen] = batch
                         waiting.append(batch)
         return Known(tuple(found.values()), (yield from uniting(self._contents, known.contents)))
 
-    def _keep(self, fresh: Mapping[BatchId, Batch], known: Known) -> None:
+    def _keep(self, fresh: Mapping[BatchId, Batch], known: Known) -> Iterator[None]:
         if self._batches is None or self._contents is None:
             self._batches, self._contents = {}, {}
         batches = {key: batch for key, batch in fresh.items() if key not in self._batches}
@@ -100,13 +118,26 @@ class Refusals:
         contents = {key: known.contents[key] for key in needed if key in known.contents}
         self._batches |= batches
         self._contents |= contents
-        self._bytes += sum(len(encode(batch.signed.items)) for batch in batches.values())
-        self._bytes += len(encode(split_contents(contents.values())))
-        self.held += sum(FACT_BYTES * len(batch.signed.items) for batch in batches.values())
-        self.held += sum(map(weight_of, contents.values()))
-        if self._bytes > BYTES_MAX or self.held > HELD_MAX:
+        pace = SlicePace()
+        for batch in batches.values():
+            items = batch.signed.items
+            self._held += BATCH_BYTES + FACT_BYTES * len(items)
+            for begin in range(0, len(items), ENCODED):
+                self._bytes += len(encode(items[begin : begin + ENCODED]))
+                if pace.over(ENCODED):
+                    yield
+        for content in contents.values():
+            self._bytes += len(encode((yield from splitting_contents([content]))))
+            for weight in weighing(content):
+                if weight is None:
+                    yield
+                else:
+                    self._held += weight
+            if pace.over():
+                yield
+        if self._bytes > BYTES_MAX or self._held > HELD_MAX:
             self._forget()
 
     def _forget(self) -> None:
         self._batches = self._contents = None
-        self._bytes = self.held = 0
+        self._bytes = self._held = 0

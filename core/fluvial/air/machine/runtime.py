@@ -320,7 +320,7 @@ class Runtime:
         """
         if error.instruction is None:
             error.instruction = activation.node
-            error.__traceback__ = None  # it would keep everything alive that stood on the stack
+            error.__traceback__ = error.__context__ = None  # they would keep everything alive that stood on the stack
             error.peer = self.me if call is None else call.peer
             if steps := error.steps:
                 self.grown += len(error.message)

@@ -18,14 +18,16 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from sys import getsizeof
 from typing import Final, TypeAlias
 
 import msgspec
 
 from fluvial.air.data.facts import Instance
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.errors import Catchable, NameCleared, NameNotSet, already_set, iterator_shadowed
 from fluvial.air.machine.positions import ANYTIME, Key
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Value
+from fluvial.air.machine.values import Value
 from fluvial.air.syntax.tree import Fold
 
 Bound: TypeAlias = Value | CanonStreamValue | CanonMapValue
@@ -92,6 +94,10 @@ class _History:
 
     def all(self) -> Iterator[Bound]:
         return (bound for _, bound in self._values)
+
+    @property
+    def positions_bytes(self) -> int:
+        return sum(getsizeof(key) for key, _ in self._values)
 
 
 _position = itemgetter(0)
@@ -259,10 +265,12 @@ class Scope:
 
     @property
     def held(self) -> int:
-        """How many bytes of memory this link takes, about, with the values that it holds."""
+        """How many bytes of memory this link takes, about, with the values that it holds; without the texts of errors."""
         size = _SCOPE_BYTES if self._iteration is None else _ITERATION_BYTES
         for bound in self._bound.values():
             size += _BOUND_BYTES
+            if isinstance(bound, _History):
+                size += bound.positions_bytes
             for one in bound.all() if isinstance(bound, _History) else (bound,):
                 size += _BOUND_BYTES
                 if isinstance(one, CanonStreamValue):
@@ -270,6 +278,13 @@ class Scope:
                 elif isinstance(one, CanonMapValue):
                     size += _PAIR_BYTES * len(one.pairs)
         return size
+
+    def values(self) -> Iterator[Value]:
+        """The values of scalars that this link holds."""
+        for bound in self._bound.values():
+            for one in bound.all() if isinstance(bound, _History) else (bound,):
+                if isinstance(one, Value):
+                    yield one
 
     # --- setting
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
+from sys import getsizeof
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ ELEMENTS_MAX: Final = 1023
 """As many as the reference allows; own and received ones count alike."""
 
 LISTED_BYTES: Final = 700
-"""Memory of an element, which may be the pair of a map, with its value and position; or of a fold's entry."""
+"""Memory of an element, which may be the pair of a map, with its value; or of a fold's entry."""
 
 
 class StreamElement(msgspec.Struct, frozen=True, gc=False):
@@ -66,13 +67,13 @@ ReaderT = TypeVar("ReaderT", bound=StreamReader)
 class LocalStream(Generic[ReaderT]):
     """The elements known on this peer, and the folds that run over them."""
 
-    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "_values", "name")
+    __slots__ = ("_boundary", "_elements", "_folds", "_generation", "_positions_bytes", "_values", "name")
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
         self._elements: list[StreamElement] = []
         self._folds: list[tuple[Key, ReaderT]] = []
-        self._generation = 0
+        self._generation = self._positions_bytes = 0
         self._boundary: tuple[int, Key] = (-1, ())
         self._values: dict[tuple[bytes, int], Value] = {}
 
@@ -90,6 +91,7 @@ class LocalStream(Generic[ReaderT]):
             self._boundary = boundary
         self._elements.append(StreamElement(self._generation, writer, key, value))
         self._values[writer] = value
+        self._positions_bytes += getsizeof(key)
 
     def written_by(self, writer: tuple[bytes, int]) -> Value | None:
         """What an instance has written, at whatever position."""
@@ -120,13 +122,17 @@ class LocalStream(Generic[ReaderT]):
 
     @property
     def held(self) -> int:
-        """How many bytes of memory it takes, about."""
-        return LISTED_BYTES * (len(self._elements) + len(self._folds))
+        """How many bytes of memory it takes, about; without the texts of errors among its elements."""
+        return LISTED_BYTES * (len(self._elements) + len(self._folds)) + self._positions_bytes
 
     def forget(self) -> None:
         """Forget everything: it is not used any more."""
         self._elements.clear()
         self._folds.clear()
+
+    def values(self) -> Iterator[Value]:
+        """What all elements are."""
+        return (element.value for element in self._elements)
 
     def elements(self) -> Sequence[StreamElement]:
         """All elements, in local order."""

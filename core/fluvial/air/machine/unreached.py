@@ -8,9 +8,11 @@ read a canon or an inner fold are not looked into.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from typing import Final, cast
 
 from fluvial.air.data.facts import Result, iteration_frame, written_element
+from fluvial.air.data.pace import Found, SlicePace
 from fluvial.air.machine.activations import StreamFoldActivation
 from fluvial.air.machine.calls import fits
 from fluvial.air.machine.errors import Catchable, NameNotSet
@@ -33,34 +35,37 @@ class Unreached:
     Args:
         runtime: of the particle; nothing in it changes, but what is looked at counts as work.
         stream: the stream or stream map that is of interest.
+        frames: those of the instances that are asked for.
+        pace: when slices end.
     """
 
-    def __init__(self, runtime: Runtime, stream: StreamKey) -> None:
+    def __init__(self, runtime: Runtime, stream: StreamKey, frames: Callable[[], Set[bytes]], pace: SlicePace) -> None:
         self._runtime: Final = runtime
         self._stream: Final = stream
+        self._wanted: Final = frames
+        self._pace: Final = pace
         self._writers: Final = writers_of(runtime.script)
         self._frames: dict[int, dict[bytes, tuple[StreamFoldActivation, StreamElement]]] = {}
 
-    def written_by(self, writer: tuple[bytes, int]) -> Value | None:
-        """What an instance has written to the stream; None if that does not follow from what is known here. Raises as :meth:`Runtime.spend`."""
+    def writing(self, writer: tuple[bytes, int]) -> Found[Value | None]:
+        """What an instance has written to the stream, in slices; None if that does not follow from what is known here. Raises as :meth:`Runtime.spend`."""
         frame, number = writer
         fold = self._writers.fold[number]
-        viewpoint = self._viewpoint(fold, frame, number) if fold is not None else None
-        if viewpoint is None:
+        if fold is None or (viewpoint := (yield from self._viewpoint(fold, frame, number))) is None:
             return None
         node = self._runtime.plan.nodes[number]
         target = node.output if type(node) is tree.CallInstruction else cast(tree.Ap | tree.ApMap, node).target
         if viewpoint.scope.stream(cast(tree.Stream, target).name) != self._stream:
             return None
         try:
-            return self._value(node, frame, viewpoint, set())
+            return (yield from self._value(node, frame, viewpoint, set()))
         except Catchable:
             return None
 
-    def _viewpoint(self, fold: tree.Fold, frame: bytes, number: int) -> Viewpoint | None:
+    def _viewpoint(self, fold: tree.Fold, frame: bytes, number: int) -> Found[Viewpoint | None]:
         """What the instruction sees in the iteration with this frame, if there is one for an element that is known here."""
         if (frames := self._frames.get(fold.number)) is None:
-            frames = self._frames[fold.number] = self._frames_of(fold)
+            frames = self._frames[fold.number] = yield from self._frames_of(fold)
         if (found := frames.get(frame)) is None:
             return None
         around, element = found
@@ -70,24 +75,35 @@ class Unreached:
         place = iteration_place(frame, begin, 0, self._runtime.plan.next_of[fold.number])
         return Viewpoint(place.key(number), scope)
 
-    def _frames_of(self, fold: tree.Fold) -> dict[bytes, tuple[StreamFoldActivation, StreamElement]]:
+    def _frames_of(self, fold: tree.Fold) -> Found[dict[bytes, tuple[StreamFoldActivation, StreamElement]]]:
         frames: dict[bytes, tuple[StreamFoldActivation, StreamElement]] = {}
-        for stream in self._runtime.streams.values():
+        wanted = self._wanted()
+        for stream in tuple(self._runtime.streams.values()):
             for around in stream.folds():
+                if self._pace.over():
+                    yield
                 if around.node is fold:
                     elements = stream.elements()
                     self._runtime.spend(len(elements))
                     for element in elements:
                         name = written_element(element.writer)
-                        frames[iteration_frame(around.place.frame, fold.number, name)] = around, element
+                        frame = iteration_frame(around.place.frame, fold.number, name)
+                        if frame in wanted:
+                            frames[frame] = around, element
+                        if self._pace.over():
+                            yield
         return frames
 
-    def _value(self, node: tree.Instruction, frame: bytes, viewpoint: Viewpoint, sought: set[str]) -> Value | None:
+    def _value(
+        self, node: tree.Instruction, frame: bytes, viewpoint: Viewpoint, sought: set[str]
+    ) -> Found[Value | None]:
         """What an instruction sets or writes; ``sought`` are the names that were looked for. Raises Catchable."""
         operands = (name for operand in tree.operands(node) for name in tree.names_in(operand))
         if not self._runtime.plan.contested.isdisjoint(operands):
             return None
         while True:
+            if self._pace.over(1 + len(tree.operands(node))):
+                yield
             try:
                 return self._made(node, frame, viewpoint)
             except NameNotSet as missing:
@@ -97,7 +113,7 @@ class Unreached:
                 if self._writers.fold[setter.number] is not self._writers.fold[node.number]:
                     return None
                 sought.add(missing.name)
-                if (value := self._value(setter, frame, viewpoint, sought)) is None:
+                if (value := (yield from self._value(setter, frame, viewpoint, sought))) is None:
                     return None
                 viewpoint.scope.set(missing.name, value)
 

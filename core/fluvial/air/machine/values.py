@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -154,7 +152,7 @@ class Composite(RootValue):
         self.members = members
         self._keys = keys
         self._places: dict[str, int] | None = None
-        self._noted: Level | None = None if any(map(_can_be_left_out, members)) else Level.WHOLE
+        self._noted: Level | None = None if any(map(can_be_left_out, members)) else Level.WHOLE
         super().__init__(self._together())
 
     def note(self, path: Path, level: Level) -> None:
@@ -349,7 +347,8 @@ def _pairs_within(content: Content) -> int:
         depth += 1
 
 
-def _can_be_left_out(value: Value) -> bool:
+def can_be_left_out(value: Value) -> bool:
+    """Whether something of a value, or of what it was put together from, need not travel."""
     root = value.root
     return root.can_be_noted if type(root) is Composite else root.mask is not None
 
@@ -357,66 +356,6 @@ def _can_be_left_out(value: Value) -> bool:
 def literal(json: Json, initiator: str, *, volatile: bool = False) -> Value:
     """A value written in the script, or taken from the particle's environment."""
     return Value(json, (Provenance(initiator),), Source.LITERAL, RootValue(json), (), volatile)
-
-
-@dataclass(frozen=True)
-class CanonStreamValue:
-    """The content of a stream, fixed by ``peer``."""
-
-    peer: str
-    elements: tuple[Value, ...]
-
-    @property
-    def fixed(self) -> Sequence[Value]:
-        """What was fixed, in order."""
-        return self.elements
-
-    @cached_property
-    def whole(self) -> Value:
-        """All of it as an argument: an array, with the tetraplet of each element."""
-        return _array(self.elements)
-
-    def bound(self) -> Value:
-        """All of it as ``ap`` binds it: an array that the canon's peer vouches for."""
-        return replace(self.whole, origins=(Provenance(self.peer),))
-
-
-@dataclass(frozen=True)
-class CanonMapValue:
-    """The pairs of a stream map, fixed by ``peer``; each pair is an object with ``key`` and ``value``."""
-
-    peer: str
-    pairs: tuple[Value, ...]
-
-    @property
-    def fixed(self) -> Sequence[Value]:
-        """What was fixed, in order."""
-        return self.pairs
-
-    def values(self, key: MapKey) -> Sequence[Value] | None:
-        """The values of one key in order, each with the tetraplet of its pair; None if there is no such key."""
-        return self._by_key.get(key)
-
-    @cached_property
-    def _by_key(self) -> dict[MapKey, list[Value]]:
-        values: dict[MapKey, list[Value]] = {}
-        for pair in self.pairs:
-            values.setdefault(key_of(pair), []).append(pair_value(pair))
-        return values
-
-    @cached_property
-    def whole(self) -> Value:
-        """All of it as an argument: an object of arrays, with the tetraplet of each pair."""
-        values: dict[str, list[Value]] = {}
-        for pair in self.pairs:
-            values.setdefault(str(key_of(pair)), []).append(pair_value(pair))
-        whole = Composite([_array(array) for array in values.values()], tuple(values))
-        return Value(whole.content, tuple(pair.origins[0] for pair in self.pairs), Source.CANON, whole)
-
-
-def _array(elements: Sequence[Value]) -> Value:
-    whole = Composite(elements)
-    return Value(whole.content, tuple(element.origins[0] for element in elements), Source.CANON, whole)
 
 
 def length_of(value: Value) -> int | None:
@@ -489,12 +428,3 @@ def is_map_key(json: Json) -> bool:
 def is_integer(json: Json) -> bool:
     """Whether a value is an integer; true and false are not."""
     return isinstance(json, int) and not isinstance(json, bool)
-
-
-def object_of(pairs: Sequence[Value], peer: str) -> Value:
-    """The object that a peer has made of a map: keys as texts, the first value of a key wins."""
-    fields: dict[str, Value] = {}
-    for pair in pairs:
-        fields.setdefault(str(key_of(pair)), pair_value(pair))
-    whole = Composite(list(fields.values()), tuple(fields))
-    return Value(whole.content, (Provenance(peer),), Source.CANON, whole)

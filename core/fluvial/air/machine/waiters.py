@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from fluvial.air.data.facts import Instance
 from fluvial.air.machine.activations import Activation, CanonActivation, FactActivation
@@ -14,10 +15,12 @@ from fluvial.air.machine.knowledge import InstanceFacts
 from fluvial.air.machine.positions import Key
 from fluvial.air.machine.scopes import Scope, StreamKey
 from fluvial.air.syntax import tree
-from fluvial.few import EMPTY
+from fluvial.few import EMPTY, emptying
 
 NAME_BYTES: Final = 200
 """An activation that waits for a name in one scope."""
+SCANNED_MAX: Final = 100
+"""Waiting calls and canons that are gone through for each question."""
 
 
 _position: Final = attrgetter("key")
@@ -36,7 +39,7 @@ class Waiters:
         held: bytes of memory that were taken by waiting for names; grows.
     """
 
-    __slots__ = ("cleared", "elements", "facts", "held", "missing", "names", "postponed")
+    __slots__ = ("_many", "cleared", "elements", "facts", "held", "missing", "names", "postponed")
 
     def __init__(self) -> None:
         self.facts: dict[InstanceFacts, FactActivation] = {}
@@ -46,11 +49,14 @@ class Waiters:
         self.elements: dict[tuple[StreamKey, tuple[bytes, int]], list[CanonActivation]] = EMPTY
         self.postponed: dict[FactActivation, None] = EMPTY
         self.held = 0
+        self._many: Counter[str] | None = None  # of whom how much is awaited, where that is much and somebody has asked
 
-    def clear(self) -> None:
-        """Nobody waits any more."""
-        for waiting in (self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed):
-            waiting.clear()
+    def clearing(self) -> Iterator[None]:
+        """Nobody waits any more; in slices."""
+        kinds: Sequence[dict[Any, Any]]
+        kinds = self.facts, self.missing, self.cleared, self.names, self.elements, self.postponed
+        for waiting in kinds:
+            yield from emptying(waiting)
 
     # --- names
 
@@ -97,6 +103,8 @@ class Waiters:
     def await_fact(self, activation: FactActivation) -> None:
         """A call or canon that was reached waits for its fact."""
         assert activation.known is not None, "it was reached"
+        if self._many is not None and activation.known not in self.facts:
+            self._many[activation.peer] += 1
         self.facts[activation.known] = activation
 
     def await_element(self, canon: CanonActivation, stream: StreamKey, writer: tuple[bytes, int]) -> None:
@@ -118,8 +126,11 @@ class Waiters:
     def forget(self, activation: FactActivation) -> None:
         """A call or canon has its fact, or has failed: it waits for nothing more."""
         known = activation.known
-        if known is not None and self.facts.pop(known, None) is not None and self.postponed:
-            self.postponed.pop(activation, None)
+        if known is not None and self.facts.pop(known, None) is not None:
+            if self._many is not None:
+                self._many[activation.peer] -= 1
+            if self.postponed:
+                self.postponed.pop(activation, None)
         if self.missing:
             self.missing.pop(activation, None)
 
@@ -139,6 +150,14 @@ class Waiters:
     def nobody(self) -> bool:
         """Whether no call and no canon waits: then no fact can change anything any more."""
         return not self.facts
+
+    def awaits(self, peer: str) -> bool:
+        """Whether a call or canon of this peer has no fact yet; asked again and again, of hundreds of peers."""
+        if self._many is None:
+            if len(self.facts) <= SCANNED_MAX:
+                return any(activation.peer == peer for activation in self.facts.values())
+            self._many = Counter([activation.peer for activation in self.facts.values()])
+        return self._many[peer] > 0
 
     def awaited(self) -> Mapping[Instance, str]:
         """The calls and canons that have no fact yet, whether or not their arguments are known, and the peer of each."""

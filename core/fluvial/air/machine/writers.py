@@ -136,6 +136,6 @@ def _problem(
             return f"instruction {number} comes after the canon"
         if type(nodes[number]) is tree.CallInstruction:
             call = (element.frame, number)
-            if element.value not in came.get(call, ()) and element.value not in knowledge.results(call):
+            if element.value not in came.get(call, ()) and not knowledge.has_result(call, element.value):
                 return f"the call of instruction {number} has no such result"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -33,6 +34,18 @@ NESTING_MAX = 2_000
 """The deepest nesting of instructions, a chain of ``seq`` being one level; far beyond what people or compilers write."""
 
 
+class CalledPeer(NamedTuple):
+    """The peer of a call.
+
+    Attributes:
+        peer: as the script names it.
+        newest: number of the last definition among those of the names in it (``Checks.mark``); -1 if there are none.
+    """
+
+    peer: Triplet = InitPeerId()
+    newest: int = -1
+
+
 class Frame(Struct):
     """An instruction whose inner instructions are being read.
 
@@ -43,7 +56,7 @@ class Frame(Struct):
         iterator: of a fold, its iterator.
         over_stream: of a fold, whether it runs over a stream or stream map.
         mark: of a fold, how many names were defined before it (``Checks.mark``).
-        peer_before: of a fold, the peer of the last call before it.
+        before: of a fold, the last call before it.
         children: its finished inner instructions.
         ends_in: the iterator whose ``next`` ends what was read so far.
     """
@@ -54,7 +67,7 @@ class Frame(Struct):
     iterator: str = ""
     over_stream: bool = False
     mark: int = 0
-    peer_before: Triplet = InitPeerId()
+    before: CalledPeer = CalledPeer()
     children: list[Instruction] = []
     ends_in: str | None = None
     _torn: bool = False
@@ -92,7 +105,7 @@ class Builder:
         self.checks = Checks(source, nodes)
         self.operands = OperandParser(source, self.checks)
         self.size = 0
-        self.last_peer: Triplet = InitPeerId()
+        self._last_call = CalledPeer()
         self._paper = paper
         self._frames: list[Frame] = []
 
@@ -114,6 +127,18 @@ class Builder:
         if self._paper and isinstance(operand, Scalar | CanonStream | CanonMap):
             return PairPeer(operand)
         return operand
+
+    def calls(self, operand: Triplet) -> Triplet:
+        """As :meth:`peer`, for a call, which is the last one until there is another."""
+        peer = self.peer(operand)
+        # Looked at once: its lambda may have a hundred thousand names.
+        self._last_call = CalledPeer(peer, max(map(self.checks.number_of, names_in(peer)), default=-1))
+        return peer
+
+    @property
+    def last_peer(self) -> Triplet:
+        """The peer of the last call."""
+        return self._last_call.peer
 
     @property
     def in_seq(self) -> bool:
@@ -174,10 +199,10 @@ class Builder:
 
     def open_fold(self, frame: Frame, group: Group) -> None:
         """Begin a fold."""
-        frame.peer_before = self.last_peer
+        frame.before = self._last_call
         self.open(frame, group)
 
     def _close_fold(self, frame: Frame) -> None:
         self.checks.close_fold(frame.iterator)
-        if any(self.checks.is_defined_after(name, frame.mark) for name in names_in(self.last_peer)):
-            self.last_peer = frame.peer_before
+        if self._last_call.newest >= frame.mark:
+            self._last_call = frame.before

@@ -65,9 +65,9 @@ class Checks:
         """Whether anything before this place defines a name."""
         return name in self._defined
 
-    def is_defined_after(self, name: str, mark: int) -> bool:
-        """Whether a name's first definition came after ``mark`` was taken."""
-        return self._defined.get(name, -1) >= mark
+    def number_of(self, name: str) -> int:
+        """The number of a name's first definition; -1 if there is none before this place."""
+        return self._defined.get(name, -1)
 
     def use(self, name: str, word: Word) -> None:
         """A name is read."""

@@ -189,7 +189,7 @@ def _finished_call(
         raise builder.error(TooLarge, f"a call has at most {ARGUMENTS_MAX:,} arguments", group, hint)
     values = tuple([operands.read(argument, places.ARGUMENT, streams=True) for argument in arguments])
     builder.fix_streams(group)
-    peer = builder.last_peer = builder.peer(peer)
+    peer = builder.calls(peer)
     target = operands.output(output) if output is not None else None
     if target is not None:
         builder.checks.define(target.name)

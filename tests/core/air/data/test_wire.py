@@ -6,7 +6,7 @@ import pytest
 from fluvial.air.data.batch import Known
 from fluvial.air.data.content import content_id
 from fluvial.air.data.facts import CanonFact, Element, Result, Sent, Step
-from fluvial.air.data.wire import WireData, decode_data, encode_data
+from fluvial.air.data.wire import SEEN_MAX, WireData, decode_data, encode_data
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from hypothesis import given, settings
@@ -48,6 +48,14 @@ def test_an_altered_value_is_refused() -> None:
     wire = wire_of(encode_data([seal()], CONTENTS))
     with pytest.raises(RemoteProtocolError, match="not signed by"):
         decode_data(PARTICLE, encode(replace(wire, contents=({"k": "other"},))))
+
+
+def test_steps_name_so_many_batches_at_most() -> None:
+    """A byte of the data may stand for 34 that are signed and stored."""
+    first = seal()
+    second = seal((Step((first.id,) * (SEEN_MAX + 1)),), keys=OTHER)
+    with pytest.raises(RemoteProtocolError, match="name more than"):
+        decode_data(PARTICLE, encode_data([first, second], {}))
 
 
 def test_numbers_that_stand_for_nothing_are_refused() -> None:

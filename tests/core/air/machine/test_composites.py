@@ -9,9 +9,10 @@ import pytest
 from fluvial.air.data.content import content_id
 from fluvial.air.data.pace import NODES, SlicePace
 from fluvial.air.data.partial import ABSENT, Level, Mask
-from fluvial.air.machine import values
+from fluvial.air.machine import canon_values
+from fluvial.air.machine.canon_values import CanonMapValue, CanonStreamValue
 from fluvial.air.machine.provenance import Provenance, Source
-from fluvial.air.machine.values import CanonMapValue, CanonStreamValue, Composite, Path, RootValue, Value, literal
+from fluvial.air.machine.values import Composite, Path, RootValue, Value, literal
 
 
 class CountedRoot(RootValue):
@@ -89,8 +90,8 @@ def test_a_map_is_looked_through_once_for_all_keys(monkeypatch: pytest.MonkeyPat
         asked += 1
         return found(pair)
 
-    found = values.key_of
-    monkeypatch.setattr(values, "key_of", counted)
+    found = canon_values.key_of
+    monkeypatch.setattr(canon_values, "key_of", counted)
     keys = ["a", "b", 1, "1", "a"]
     canon = CanonMapValue("p", tuple([member({"key": key, "value": place}) for place, key in enumerate(keys)]))
     for _ in range(3):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fluvial.air.data.pace import finished
 from fluvial.air.machine import equality
-from fluvial.air.machine.equality import same_json
+from fluvial.air.machine.equality import comparing, same_json
 from fluvial.encoding import encode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +38,8 @@ def plainly(left: Any, right: Any) -> bool:
 def test_values_are_the_same_if_all_their_items_are(left: Any, right: Any) -> None:
     assert same_json(left, right) is plainly(left, right)
     assert same_json(left, left)
+    assert finished(comparing(left, right)) is plainly(left, right)
+    assert finished(comparing([left] * 600, [right] * 600)) is plainly(left, right)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,7 @@ def test_values_are_the_same_if_all_their_items_are(left: Any, right: Any) -> No
 )
 def test_numbers_of_other_kinds_are_others(left: Any, right: Any, same: bool) -> None:
     assert same_json(left, right) is same
+    assert finished(comparing(left, right)) is same
 
 
 def test_large_values_are_compared_without_a_step_for_each_item(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from fluvial.air.data.content import Json, content_id
 from fluvial.air.data.pace import Found
 from fluvial.air.data.partial import ABSENT, Level, Mask, Partial, cut
 from fluvial.air.data.wire import decode_data
+from fluvial.air.machine import liveness
 from fluvial.air.machine.exchange import Needs
 from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
@@ -155,18 +157,55 @@ def test_what_thousands_of_calls_need_is_found_in_slices() -> None:
     """
     flow = Flow(script, {"s.list": list(range(300)), "s.make": {"blob": "x" * 1_000, "rest": "y" * 1_000}})
     flow.arrive("a", b"")
-    machine = flow.machines["a"]
+    needs, slices = found(flow.machines["a"].finding_needs("somebody"))
+    assert needs.masks
+    assert slices > 1
+
+
+def found(work: Found[Needs]) -> tuple[Needs, int]:
+    """What is needed, and in how many slices that was found."""
     slices = 1
-    work = machine.finding_needs("somebody")
     while True:
         try:
             next(work)
             slices += 1
         except StopIteration as end:
-            masks = end.value.masks
-            break
-    assert masks
-    assert slices > 1
+            return end.value, slices
+
+
+def test_where_there_is_too_much_to_look_at_everything_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of many folds over a stream reads many names, and other ones than the others."""
+    monkeypatch.setattr(liveness, "LOOKED_AT_MAX", 10 * liveness.NEEDS)
+    body = "(null)"
+    for place in range(200):
+        body = f'(seq (call "@b" ("s" "work") [big.$.[{place}]]) {body})'
+    script = f"""
+        (seq (call "@a" ("s" "list") [] xs)
+             (seq (call "@a" ("s" "make") [] big)
+                  (new $s (fold xs i (par (fold $s j {body}) (next i))))))
+    """
+    for count, everything in ((2, False), (2_000, True)):
+        flow = Flow(script, {"s.list": list(range(count)), "s.make": ["x" * 300] * 200})
+        flow.arrive("a", b"")
+        needs, slices = found(flow.machines["a"].finding_needs("somebody"))
+        assert ({mask.level for mask in needs.masks.values()} == {Level.WHOLE}) is everything
+        assert slices <= 12
+
+
+def test_the_elements_of_a_long_array_are_looked_at_one_by_one() -> None:
+    script = """
+        (seq (call "@a" ("s" "list") [] xs)
+             (fold xs i (seq (call "@b" ("s" "work") [i]) (next i))))
+    """
+    flow = Flow(script, {"s.list": [0] * 20_000})
+    flow.arrive("a", b"")
+    work = flow.machines["a"].finding_needs("somebody")
+    tracemalloc.start()
+    try:
+        next(work)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # --- who leaves out too much

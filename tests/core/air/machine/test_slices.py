@@ -223,6 +223,29 @@ def test_the_value_of_a_pair_is_named_in_slices() -> None:
 
 
 @pytest.mark.parametrize(
+    ("other", "follows", "more"),
+    [(list(range(40_000)), "same", 5), ([*range(39_999), 1], "other", 5), (40_000 * [1], "other", 0)],
+)
+def test_large_values_are_compared_in_slices(other: list[int], follows: str, more: int) -> None:
+    keys = KeyPair.generate()
+    me = keys.peer_id
+    call = f'(call "{me}" ("s" "%s") [])'
+    machine, instance = waiting(
+        keys,
+        f'(seq (call "{me}" ("s" "l") [] x) (xor (match x.$.[0] x.$.[1] {call % "same"}) {call % "other"}))',
+    )
+    values = [list(range(40_000)), other]
+    few, _ = slices_of(machine.resolving({instance: Answered([values[0][:10], other[:10]])}))
+    machine, instance = waiting(
+        keys,
+        f'(seq (call "{me}" ("s" "l") [] x) (xor (match x.$.[0] x.$.[1] {call % "same"}) {call % "other"}))',
+    )
+    slices, effects = slices_of(machine.resolving({instance: Answered(values)}))
+    assert [request.function for request in effects.requests] == [follows]
+    assert slices >= few + more
+
+
+@pytest.mark.parametrize(
     "items",
     [
         [Step()] * 5_000,
