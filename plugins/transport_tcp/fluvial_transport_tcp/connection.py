@@ -30,8 +30,8 @@ from fluvial.waiting import Event, Future, TimerHandle, future, later, now_s
 from fluvial_transport_tcp.admission import MessageAdmission, NotSent
 from fluvial_transport_tcp.boundary import note_failure
 from fluvial_transport_tcp.closing import Closing, ConnectionPhase
-from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from fluvial_transport_tcp.handling import TEXT_BYTES_MAX, MessageHandler
+from fluvial_transport_tcp.framing import TEXT_BYTES_MAX, Kind, Message, encode_frame
+from fluvial_transport_tcp.handling import MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
@@ -114,6 +114,7 @@ class Connection:
             pace=ReadingPace(shared.rates.buckets(link.prefix, self.opened_at)),
             account=self.account,
             rounds=shared.rounds,
+            made=self._requests.__contains__,
             take=self._take,
             resume=self.read,
         )
@@ -365,7 +366,7 @@ class Connection:
 
     def _take_goodbye(self, message: Message) -> None:
         self._closing.hear()
-        text = message.body[:TEXT_BYTES_MAX].decode(errors="replace")
+        text = message.body.decode(errors="replace")
         self._shared.log.debug("the other side says goodbye", remote=self.peer, reason=message.label, text=text)
         if not self._reason:
             self._reason, self._text = "goodbye", f"the other side said goodbye: {text}"

@@ -15,7 +15,7 @@ from fluvial.seats import ContinuingAnswer, RefusingAnswer
 from fluvial_transport_tcp.accounts import WorkAccount
 from fluvial_transport_tcp.boundary import contained, note_failure
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
-from fluvial_transport_tcp.framing import HEADER_BYTES, Kind, Message, frame_bytes
+from fluvial_transport_tcp.framing import HEADER_BYTES, TEXT_BYTES_MAX, Kind, Message, frame_bytes
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.reading import Withdraw
@@ -27,8 +27,6 @@ MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
 ANSWERS_WAITING_MAX: Final = 16
 """Of one connection, until nothing more of it is handled: who asks and does not read would have this peer keep a task and an answer for each question."""
-TEXT_BYTES_MAX: Final = 1024
-"""Of an error's or a goodbye's text."""
 
 
 class _Work(msgspec.Struct, gc=False):

@@ -28,7 +28,7 @@ from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
 from fluvial.virtual.threads import in_thread
 
-from fluvial_transport_tcp.framing import Decoder, Kind, Message, encode_frame
+from fluvial_transport_tcp.framing import TEXT_BYTES_MAX, Decoder, Kind, Message, encode_frame
 from fluvial_transport_tcp.options import ADDRESSES_MAX, FRAME_BYTES_MIN
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.secure import HandshakeFailed, Session
@@ -215,7 +215,7 @@ class _Exchange:
             else:
                 await self._more()
         if message.kind is Kind.GOODBYE:
-            raise HandshakeFailed(f"the other side refused: {_text(message.body)}", outcome="refused")
+            raise HandshakeFailed(f"the other side refused: {message.body.decode(errors='replace')}", outcome="refused")
         if message.kind is not Kind.HELLO:
             raise RemoteProtocolError(f"it begins with a {message.kind.name}")
         return _checked(decode(message.body, Hello, what="hello"))
@@ -224,7 +224,7 @@ class _Exchange:
         """Send the TLS alert that a failure left, or a goodbye; whether it arrives does not matter."""
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
             if error.outcome in ("full", "network", "hello", "self"):
-                await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()))
+                await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()[:TEXT_BYTES_MAX]))
             elif data := self._session.outgoing():
                 await self._stream.send(data)
 
@@ -264,7 +264,3 @@ def _announced(hello: Hello, peer: PeerId, seen_host: str) -> tuple[Address, ...
             address = Address(host_kind=kind, host=seen_host, port=address.port)
         addresses.append(address.with_peer(peer))
     return tuple(addresses)
-
-
-def _text(body: bytes) -> str:
-    return body[:1024].decode(errors="replace")

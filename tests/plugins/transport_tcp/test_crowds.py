@@ -204,10 +204,13 @@ async def test_a_flood_of_pings_holds_nobody_up(start: StartPeer) -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-async def half_a_frame(other: Stranger, share: float = 0.9) -> None:
+LONG_REQUEST = Message(Kind.REQUEST, 1, ECHO, bytes(FRAME_BYTES - 1000))
+
+
+async def half_a_frame(other: Stranger, message: Message = LONG_REQUEST) -> None:
     """Begin a long message; as much of it as the other side reads."""
-    data = b"".join(encode_frame(Message(Kind.REQUEST, 1, ECHO, bytes(FRAME_BYTES - 1000))))
-    data = data[: int(len(data) * share)]
+    data = b"".join(encode_frame(message))
+    data = data[: len(data) * 9 // 10]
     with suppress(*GONE):
         for at in range(0, len(data), 16_384):
             await other.link.stream.send(other.link.session.seal(data[at : at + 16_384]))
@@ -335,6 +338,18 @@ async def test_answers_that_were_asked_for_find_room(start: StartPeer) -> None:
         for sender in senders:
             group.start_soon(sender.request, peer, payload)
     assert len(asked.received) == 7
+
+
+async def test_what_is_only_called_an_answer_takes_no_room(start: StartPeer) -> None:
+    """Answers go before all other messages; nobody has asked for these."""
+    peer, newcomer = await start(incoming_bytes_max=4 * FRAME_BYTES, quiet=True, **LONG), await start(**LONG)
+    async with AsyncExitStack() as stack, anyio.create_task_group() as group:
+        for _ in range(8):
+            other = await stack.enter_async_context(stranger(peer.contact))
+            group.start_soon(half_a_frame, other, Message(Kind.ANSWER, 7, body=LONG_REQUEST.body))
+        await eventually(lambda: peer.metric("closed_total", reason="protocol") == 8, "they are cut")
+        assert peer.metric("intake_bytes") == 0
+        assert await newcomer.request(peer, LONG_REQUEST.body) == LONG_REQUEST.body
 
 
 async def test_one_key_is_one_stranger(start: StartPeer) -> None:
