@@ -25,6 +25,9 @@ from fluvial_transport_tcp.writing import FrameWriter
 
 MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
+WAITING_MAX: Final = 256
+"""Messages of one connection that have not begun; with so many it is not read until half of them have. Each takes up to half a kilobyte besides its bytes,
+and a window has a thousand of them: hundreds of connections that send more than is handled would have hundreds of megabytes."""
 ANSWERS_WAITING_MAX: Final = 16
 """Of one connection, until nothing more of it is handled: who asks and does not read would have this peer keep a task and an answer for each question."""
 
@@ -66,6 +69,7 @@ class MessageHandler:
         "_answers_waiting",
         "_credit_owed",
         "_frame_bytes_max",
+        "_go_on",
         "_life",
         "_peer",
         "_share",
@@ -99,6 +103,7 @@ class MessageHandler:
         self._window = CreditWindow(shared.options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
         self._answers_waiting = 0  # for room in the queue
+        self._go_on: Callable[[], None] | None = None  # has the connection read when fewer messages wait
         self._workers: Workers[_Work] = Workers(
             shared.pool,
             handle=self._handle,
@@ -141,10 +146,10 @@ class MessageHandler:
         Args:
             message: a request or one-way message.
             counted: what of the share is already counted for it: nothing or all.
-            then: called when it has been taken over, if that was not possible at once.
+            then: called when the next one may come, if that is not at once.
 
         Returns:
-            None if it has been taken over, else what must be called if it is not to be any more.
+            None if the next one may come, else what must be called if none will.
         """
         size = frame_bytes(message.label, message.body)
         work = _Work(message, size, size)
@@ -152,16 +157,30 @@ class MessageHandler:
             return _Entrance(self, work, self._share, self._window, then).wait_for_room()
         if not self._window.take(MESSAGE_COST_BYTES + work.frame_bytes):
             return _Entrance(self, work, self._share, self._window, then).wait_for_window()
-        self.begin(work)
-        return None
+        return self.begin(work, then)
 
-    def begin(self, work: _Work) -> None:
-        """Handle a message for which there is room."""
+    def begin(self, work: _Work, then: Callable[[], None]) -> Withdraw | None:
+        """Handle a message for which there is room; as :meth:`take`."""
         self._life.active = True
         self._workers.add(work)
+        if self._workers.waiting < WAITING_MAX:
+            return None
+        self._go_on = then
+        return self._read_no_more
+
+    def _read_no_more(self) -> None:
+        self._go_on = None
+
+    def _look_at_line(self) -> None:
+        """Have the connection read when its line has become short enough."""
+        if self._go_on is not None and self._workers.waiting <= WAITING_MAX // 2:
+            go_on, self._go_on = self._go_on, None
+            go_on()
 
     async def _handle(self, work: _Work) -> Handled:
         message, useful = work.message, False
+        if self._go_on is not None:
+            self._look_at_line()
         try:
             body = await self._shared.receive(self._peer, message.label, message.body)
             if HEADER_BYTES + len(body) > self._frame_bytes_max:
@@ -288,7 +307,7 @@ class _Entrance:
         self._window = window
         self._then = then
         self._waits = False
-        self._withdraw: Withdraw = _nothing
+        self._withdraw: Withdraw = _nothing  # of what it waits for now
 
     def wait_for_room(self) -> Withdraw | None:
         """As :meth:`MessageHandler.take`."""
@@ -303,9 +322,8 @@ class _Entrance:
         """As :meth:`MessageHandler.take`; room is taken for it."""
         size = MESSAGE_COST_BYTES + self._work.frame_bytes
         if self._window.take(size):
-            self._enter()
-            return None
-        claim = self._window.queue(size, self._enter)
+            return self._enter()
+        claim = self._window.queue(size, self._has_window)
         self._waits = True
 
         def withdraw() -> None:
@@ -320,14 +338,17 @@ class _Entrance:
         self._withdraw()
 
     def _has_room(self) -> None:
-        if self._waits:  # else it was granted at once
-            self.wait_for_window()
-
-    def _enter(self) -> None:
-        self._withdraw = _nothing
-        self._handler.begin(self._work)
-        if self._waits:
+        if self._waits and self.wait_for_window() is None:  # else it was granted at once
             self._then()
+
+    def _has_window(self) -> None:
+        if self._enter() is None:
+            self._then()
+
+    def _enter(self) -> Withdraw | None:
+        withdraw = self._handler.begin(self._work, self._then)
+        self._withdraw = withdraw or _nothing
+        return withdraw
 
 
 def _nothing() -> None:

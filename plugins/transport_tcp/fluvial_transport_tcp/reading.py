@@ -21,10 +21,10 @@ from fluvial_transport_tcp.requests import not_made
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.secure import Session
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.wire import Wire
+from fluvial_transport_tcp.wire import BUFFERED_BYTES_MAX, READ_BYTES, Wire
 
-READ_BYTES: Final = 262_144
-"""What the event loop reads at once at most; asking for less would make it copy."""
+TAKEN_BYTES: Final = BUFFERED_BYTES_MAX + READ_BYTES
+"""All that a wire has; asking for less would make it copy."""
 MESSAGES_AT_ONCE: Final = 32
 """Taken one after the other before other connections get their turn."""
 RECORDS_AT_ONCE: Final = 256
@@ -198,7 +198,7 @@ class FrameReader:
             if not self._has_room(head.frame_bytes, solicited):
                 return False
         while not (data := self._session.read()):
-            if not (chunk := self._wire.take(READ_BYTES)):
+            if not (chunk := self._wire.take(TAKEN_BYTES)):
                 return False
             self._life.heard = True
             self._metrics.bytes_in += len(chunk)

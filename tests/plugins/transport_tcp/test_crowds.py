@@ -15,7 +15,7 @@ from fluvial.identity import KeyPair
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
 from fluvial_transport_tcp.dialing import DIALS_OF_STRANGERS_MAX
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from fluvial_transport_tcp.handling import ANSWERS_WAITING_MAX
+from fluvial_transport_tcp.handling import ANSWERS_WAITING_MAX, WAITING_MAX
 from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.secure import HandshakeFailed
 
@@ -318,6 +318,24 @@ async def test_of_who_does_not_read_answers_no_further_question_is_handled(start
         await eventually(lambda: len(peer.received) > ANSWERS_WAITING_MAX, "as many as the system takes, and some more")
         await anyio.sleep(0.1)
         assert len(peer.received) < 100
+        for _ in questions:
+            assert (await other.hear()) is not None
+    assert len(peer.received) == len(questions)
+
+
+async def test_of_who_sends_more_than_is_handled_no_more_is_read(start: StartPeer) -> None:
+    """Until half of it has begun; short messages would use little of the window, and much memory."""
+
+    async def receive(sender: Any, protocol: str, payload: bytes) -> bytes:
+        return bytes(2**20) if payload == b"much" else b""
+
+    peer = await start(receive=receive, quiet=True)
+    questions = [Message(Kind.REQUEST, number, ECHO, b"much" if number < 40 else b"") for number in range(950)]
+    async with stranger(peer.contact) as other:
+        await other.say_bytes(b"".join(b"".join(encode_frame(question)) for question in questions))
+        await eventually(lambda: len(peer.received) > ANSWERS_WAITING_MAX, "as many as the system takes, and some more")
+        await anyio.sleep(0.1)
+        assert peer.metric("messages_total", direction="in", kind="request") <= len(peer.received) + WAITING_MAX
         for _ in questions:
             assert (await other.hear()) is not None
     assert len(peer.received) == len(questions)
