@@ -126,6 +126,7 @@ class Connection:
             life=self._life,
             frame_bytes_max=self._frame_bytes_max,
             account=self.account,
+            on_answer=lambda size: shared.leftovers.answered(self, size),
             on_idle=self._all_handled,
         )
         self._one_way_charge = 0  # sent and not credited yet
@@ -163,6 +164,11 @@ class Connection:
     def queued_bytes(self) -> int:
         """What waits to be written."""
         return self._writer.queued_bytes
+
+    @property
+    def unread_bytes(self) -> int:
+        """The same, and answers that wait for room in the queue."""
+        return self._writer.queued_bytes + self._handler.unread_bytes
 
     @property
     def silent(self) -> bool:

@@ -61,7 +61,12 @@ class MessageHandler:
         life: marked when there is a message.
         frame_bytes_max: the largest frame that both sides take.
         account: what is done for the connection.
+        on_answer: called with the size of each answer that is in the queue now, or has to wait for room there.
         on_idle: called whenever all is handled, and by :meth:`close` if it is.
+
+    Attributes:
+        answered: whether a message has been handled.
+        unread_bytes: of answers that wait for room in the queue.
     """
 
     __slots__ = (
@@ -71,6 +76,7 @@ class MessageHandler:
         "_frame_bytes_max",
         "_go_on",
         "_life",
+        "_on_answer",
         "_peer",
         "_share",
         "_shared",
@@ -78,6 +84,7 @@ class MessageHandler:
         "_workers",
         "_writer",
         "answered",
+        "unread_bytes",
     )
 
     def __init__(
@@ -90,9 +97,12 @@ class MessageHandler:
         life: KeepAlive,
         frame_bytes_max: int,
         account: WorkAccount,
+        on_answer: Callable[[int], None],
         on_idle: Callable[[], None],
     ) -> None:
         self.answered = False
+        self.unread_bytes = 0
+        self._on_answer = on_answer
         self._peer = peer
         self._shared = shared
         self._writer = writer
@@ -220,6 +230,8 @@ class MessageHandler:
                 self._credit(work, refused=reply.kind is Kind.ERROR)
             else:
                 waits = not self._writer.offer(reply)
+                if not waits:
+                    self._on_answer(len(reply.body))
         except CreditClosed:
             pass  # the connection is gone, and with it whoever waits for the answer
         finally:
@@ -253,11 +265,14 @@ class MessageHandler:
 
     async def _reserve(self, size: int) -> None:
         self._share.overdraw(size)
+        self.unread_bytes += size
         self._answers_waiting += 1
         try:
+            self._on_answer(size)
             await self._writer.reserve(size)
         finally:
             self._share.give(size)
+            self.unread_bytes -= size
             self._answers_waiting -= 1
             if self._answers_waiting == ANSWERS_WAITING_MAX - 1:
                 self._workers.go_on()

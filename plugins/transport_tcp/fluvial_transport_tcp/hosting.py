@@ -27,7 +27,7 @@ from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dia
 from fluvial_transport_tcp.gate import DialGate
 from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
-from fluvial_transport_tcp.leftovers import Leftovers
+from fluvial_transport_tcp.leftovers import LEFTOVER_BYTES_MAX, Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import PrefixRates
@@ -103,7 +103,7 @@ class ConnectionHost:
             rounds=WorkRounds(),
             payer=self._payer,
             wheel=TimerWheel(),
-            leftovers=Leftovers(),
+            leftovers=Leftovers(LEFTOVER_BYTES_MAX),
             metrics=metrics,
             log=log,
             throttled=throttled,

@@ -323,6 +323,26 @@ async def test_of_who_does_not_read_answers_no_further_question_is_handled(start
     assert len(peer.received) == len(questions)
 
 
+async def test_answers_that_nobody_reads_have_a_bound_together(
+    start: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are many. Who has not read all for the longest time gives way, and whoever reads has its answers."""
+    monkeypatch.setattr("fluvial_transport_tcp.hosting.LEFTOVER_BYTES_MAX", 24 * 2**20)
+
+    async def receive(sender: Any, protocol: str, payload: bytes) -> bytes:
+        return bytes(2**20) if payload == b"much" else b""
+
+    peer, friend = await start(receive=receive, quiet=True), await start()
+    questions = b"".join(b"".join(encode_frame(Message(Kind.REQUEST, number, ECHO, b"much"))) for number in range(40))
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            other = await stack.enter_async_context(stranger(peer.contact))
+            await other.say_bytes(questions)
+        await eventually(lambda: peer.metric("closed_total", reason="stalled") == 2, "the first ones are cut")
+        assert len(await friend.request(peer, b"much")) == 2**20
+        assert peer.metric("intake_bytes") < 24 * 2**20
+
+
 async def test_of_who_sends_more_than_is_handled_no_more_is_read(start: StartPeer) -> None:
     """Until half of it has begun; short messages would use little of the window, and much memory."""
 
