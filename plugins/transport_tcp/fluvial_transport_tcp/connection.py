@@ -34,8 +34,6 @@ from fluvial_transport_tcp.framing import TEXT_BYTES_MAX, Kind, Message, encode_
 from fluvial_transport_tcp.handling import MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
 from fluvial_transport_tcp.intake import IntakeShare
-from fluvial_transport_tcp.keepalive import KeepAlive
-from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import ANSWERS, WORK, FrameReader, Withdraw
@@ -46,8 +44,6 @@ from fluvial_transport_tcp.waiting import Deadline
 from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
-DRAIN_SLACK_S: Final = 5.0
-"""A leaving connection is given the time that handling a message may take, and this."""
 ENDED_BY_US: Final = frozenset(
     {"protocol", "silent", "slow", "crowded", "stalled", "stopping", "disconnected", "evicted", "failed"}
 )
@@ -90,7 +86,7 @@ class Connection:
         self._on_gone = on_gone
         self._frame_bytes_max = min(shared.options.frame_bytes_max, link.hello.frame_bytes_max)
         self._requests = Requests()
-        self._life = _life(shared.options, self.opened_at)
+        self._life = shared.keep_alive(self.opened_at)
         self._share = IntakeShare(shared.intake, self)
         self._writer = FrameWriter(
             self._wire,
@@ -494,13 +490,3 @@ class Connection:
     def _fail(self, error: Exception) -> None:
         note_failure("connection", self._shared.throttled, error)
         self.cut("failed", "a bug of this side; its log says more")
-
-
-def _life(options: Options, now: float) -> KeepAlive:
-    return KeepAlive(
-        now,
-        keepalive_s=options.keepalive_s,
-        silence_max_s=options.silence_max_s,
-        frame_max_s=options.frame_timeout_s,
-        leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
-    )

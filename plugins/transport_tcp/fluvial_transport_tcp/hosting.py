@@ -44,6 +44,8 @@ from fluvial_transport_tcp.workers import WorkerPool
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
+DIALS_IN_A_ROW: Final = 3
+"""For one message. Other senders may have begun a dial at other addresses; but whoever shakes hands and hangs up would be dialled until the message's time is over."""
 PROOFS_MAX: Final = 16
 """Peers whose addresses are proven at the same time; others wait."""
 
@@ -170,11 +172,15 @@ class ConnectionHost:
         """The connection in use with a peer, dialled if there is none.
 
         Raises:
-            Unreachable: there is no way to it.
+            Unreachable: there is no way to it, or it ends connections at once.
             LocalProtocolError: it is this peer itself.
         """
+        dials = 0
         while (connection := self._table.used(contact.peer)) is None:
+            if dials == DIALS_IN_A_ROW:
+                raise Unreachable(f"{contact.peer}: {dials} dials in a row led to no connection that stands")
             await self._dialled(contact)
+            dials += 1
         return connection
 
     async def disconnect(self, peer: PeerId, *, within_s: float) -> None:
