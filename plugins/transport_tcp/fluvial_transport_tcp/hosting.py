@@ -29,6 +29,7 @@ from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
 from fluvial_transport_tcp.leftovers import LEFTOVER_BYTES_MAX, Leftovers
 from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.newest_first import NewestFirst
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import PrefixRates
 from fluvial_transport_tcp.pending import PendingHandshakes
@@ -114,8 +115,8 @@ class ConnectionHost:
         self._pending = PendingHandshakes(options.handshakes_max)
         self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
         self._proofs = anyio.Semaphore(PROOFS_MAX)
-        # One thread looks at what is shown where others say that a peer is, another one where the configuration says so.
-        self._threads = {configured: anyio.CapacityLimiter(1) for configured in (False, True)}
+        # What is shown is looked at in three threads: where the configuration says that a peer is, where it has shown its key before, and where others say so.
+        self._configured_thread, self._proven_thread, self._told_thread = NewestFirst(), NewestFirst(), NewestFirst()
         self._group = anyio.create_task_group()
         self._stopping = anyio.Event()
         self._table: ConnectionTable[Connection] = ConnectionTable(
@@ -197,15 +198,15 @@ class ConnectionHost:
                 for address in dialable(contact):
                     with suppress(Unreachable):
                         if not self._gate.proven(peer, address):
-                            await dial(peer, (address,), self._gate, lambda wire, _: self._key_shown(peer, wire))
+                            await dial(peer, (address,), self._gate, partial(self._key_shown, peer))
                             self._proven(peer, address)
                         proven.append(address.with_peer(peer))
         return proven
 
-    async def _key_shown(self, peer: PeerId, wire: Wire) -> None:
+    async def _key_shown(self, peer: PeerId, wire: Wire, address: Address) -> None:
         try:
             session, timeout_s = self._credentials.dial(peer), self._options.handshake_timeout_s
-            await prove_key(wire, session, timeout_s=timeout_s, threads=self._threads[False])
+            await prove_key(wire, session, timeout_s=timeout_s, thread=self._thread(peer, address))
         finally:
             wire.close()
 
@@ -277,7 +278,7 @@ class ConnectionHost:
                 else:
                     found = await dialling.link(
                         self._gate,
-                        lambda wire, _: self._shake_dialled(key, wire, dialling.heard),
+                        partial(self._shake_dialled, peer, dialling.heard),
                         timeout_s=self._options.dial_timeout_s,
                     )
         finally:
@@ -306,12 +307,17 @@ class ConnectionHost:
         with contained("watcher", self._throttled):
             self._watcher.address_proven(peer, address.with_peer(peer))
 
-    async def _shake_dialled(self, key: tuple[PeerId, bool], wire: Wire, heard: Callable[[], None]) -> Link[Wire]:
+    def _thread(self, peer: PeerId, address: Address) -> NewestFirst:
+        if address.configured:
+            return self._configured_thread
+        return self._proven_thread if self._gate.proven(peer, address) else self._told_thread
+
+    async def _shake_dialled(self, peer: PeerId, heard: Callable[[], None], wire: Wire, address: Address) -> Link[Wire]:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
-        (peer, configured), link = key, None
+        link = None
         try:
-            session, threads = self._credentials.dial(peer), self._threads[configured]
-            link = await self._shake(wire, session, _remote_host(wire), None, heard, threads)
+            session, thread = self._credentials.dial(peer), self._thread(peer, address)
+            link = await self._shake(wire, session, _remote_host(wire), None, heard, thread)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
@@ -328,7 +334,7 @@ class ConnectionHost:
         host: str,
         prefix: Prefix | None,
         on_bytes: Callable[[], None],
-        threads: anyio.CapacityLimiter | None = None,
+        thread: NewestFirst | None = None,
     ) -> Link[Wire]:
         link = await shake_hands(
             wire,
@@ -340,7 +346,7 @@ class ConnectionHost:
             refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
             admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
             on_bytes=on_bytes,
-            threads=threads,
+            thread=thread,
         )
         self._metrics.handshakes["ok"] += 1
         return link
