@@ -126,14 +126,12 @@ class Connection:
             on_idle=self._all_handled,
         )
         self._one_way_charge = 0  # sent and not credited yet
-        self._answered = False
+        self._answered = self._closed = self._handled = False
         self._closing = Closing()
         self._reason = self._text = ""
         self._left: Event | None = None  # made for those who wait, as the next
         self._end: Event | None = None
         self._farewell: TimerHandle | None = None  # closes the wire if the other side does not take it
-        self._closed = False
-        self._handled = False
         self._wire.attend(self.read, self._wrote)
 
     @property
