@@ -23,7 +23,7 @@ from fluvial.timer_wheel import TimerWheel
 from fluvial_transport_tcp.accounts import WasteRates, WorkAccount
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
-from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
+from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_PEER_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
 from fluvial_transport_tcp.gate import DialGate
 from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
@@ -113,7 +113,7 @@ class ConnectionHost:
         )
         self._standing: set[Connection] = set()  # until they are gone
         self._pending = PendingHandshakes(options.handshakes_max)
-        self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
+        self._dials: dict[Dial, None] = {}
         self._proofs = anyio.Semaphore(PROOFS_MAX)
         # What is shown is looked at in three threads: where the configuration says that a peer is, where it has shown its key before, and where others say so.
         self._configured_thread, self._proven_thread, self._told_thread = NewestFirst(), NewestFirst(), NewestFirst()
@@ -149,7 +149,7 @@ class ConnectionHost:
                 task_status.started()
                 await self._stopping.wait()
                 self._pending.cancel_all()
-                for dialling in self._dials.values():
+                for dialling in self._dials:
                     dialling.scope.cancel()
                 await _close_all(tuple(self._table), "stopping", "this peer stops", within_s=STOP_S)
                 self._group.cancel_scope.cancel()
@@ -248,29 +248,32 @@ class ConnectionHost:
             self._serve(link)
 
     async def _dialled(self, contact: Contact) -> None:
-        """Wait for the dial of a peer, or begin it; a dial that others began counts if it covers the same addresses."""
+        """Wait for a dial of a peer that covers the same addresses, or begin it."""
         peer, addresses = contact.peer, dialable(contact)
         if self._stopping.is_set():
             raise Unreachable("this peer's transport is not running")
         if peer == self._credentials.peer_id:
             raise LocalProtocolError("a peer does not send messages to itself over the transport")
-        key = (peer, any(address.configured for address in addresses))
-        dialling = self._dials.get(key)
+        dials = self._dials_of(peer)
+        dialling = next((one for one in dials if one.covers(addresses)), None)
+        if dialling is None and len(dials) >= DIALS_OF_PEER_MAX:
+            dialling = dials[0]
         if dialling is None:
             if not addresses:
                 raise Unreachable(_no_way(contact))
             rank = self._table.standing(peer, anyio.current_time()).rank
             if len(self._dials) >= (DIALS_MAX if rank > Rank.STRANGER else DIALS_OF_STRANGERS_MAX):
                 raise Unreachable(f"{peer} is not dialled: {len(self._dials)} other peers are being dialled")
-            dialling = self._dials[key] = Dial(peer, addresses)
-            self._group.start_soon(self._dial, key, dialling)
+            dialling = Dial(peer, addresses)
+            self._dials[dialling] = None
+            self._group.start_soon(self._dial, dialling)
         await dialling.over.wait()
-        if dialling.error and self._table.used(peer) is None and set(dialling.addresses).issuperset(addresses):
+        if dialling.error and self._table.used(peer) is None and dialling.covers(addresses):
             raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
 
-    async def _dial(self, key: tuple[PeerId, bool], dialling: Dial) -> None:
+    async def _dial(self, dialling: Dial) -> None:
         """A dialled connection from the first attempt to its last byte."""
-        peer, found = key[0], None
+        peer, found = dialling.peer, None
         try:
             with contained("dialled", self._throttled):
                 if refusal := self._table.refusal(peer, None, anyio.current_time()):
@@ -282,7 +285,7 @@ class ConnectionHost:
                         timeout_s=self._options.dial_timeout_s,
                     )
         finally:
-            del self._dials[key]
+            del self._dials[dialling]
             if found is None:
                 dialling.over.set()
         if found is not None:
@@ -301,7 +304,7 @@ class ConnectionHost:
         return bool(dials) and all(dialling.silent for dialling in dials)
 
     def _dials_of(self, peer: PeerId) -> Sequence[Dial]:
-        return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]
+        return [one for one in self._dials if one.peer == peer]
 
     def _proven(self, peer: PeerId, address: Address) -> None:
         with contained("watcher", self._throttled):
