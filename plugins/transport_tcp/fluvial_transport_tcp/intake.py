@@ -10,7 +10,9 @@ itself, so short messages never wait for anybody. What goes beyond that comes ou
 4. While somebody waits, a frame of the same rank that is not complete after ``FRAME_TURN_S`` is cut too, the slowest first; one that holds
    ``MUCH_MORE`` times as much as is waited for after ``LARGE_FRAME_TURN_S``: to say that a frame is long costs nothing.
 
-A quarter of the budget is for answers only: requests that wait for answers of other peers can never use up the room for these.
+A quarter of the budget is for answers only: requests that wait for answers of other peers can never use up the room for these. And the more a connection
+would hold, the more must be left, as of :class:`~fluvial.fairness.SharedPlaces`: who wants ``n`` bytes gets them as long as the others have no more than
+``budget / (1 + n / MUCH_BYTES)``. So those that hold megabytes for long leave room for those that want little.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ LARGE_FRAME_TURN_S: Final = 1.0
 MUCH_MORE: Final = 4
 LINE_MAX: Final = 64
 """Connections that wait; each holds what the socket had for it, up to half a megabyte."""
+MUCH_BYTES: Final = 8_388_608
+"""Who wants so many gets them while the others have less than half."""
 CONNECTION_SHARE: Final = 8
 """One connection gets an eighth of the budget at most, or one frame if that is more."""
 
@@ -238,7 +242,8 @@ class Intake:
 
     def _cut(self, shares: list[IntakeShare], claim: IntakeClaim) -> None:
         """Cut connections one after the other until there will be room for a claim."""
-        missing = self._used + claim.frame_bytes - (self._total if claim.solicited else self._unsolicited)
+        size = claim.share.need(claim.frame_bytes)
+        missing = self._used - claim.share.reserved - self._left_to_others(size, claim.solicited)
         for share in shares:
             if missing <= 0:
                 return
@@ -255,5 +260,9 @@ class Intake:
         return bool(claim.share.reserved) and claim.share.need(claim.frame_bytes) > self._each
 
     def _fits(self, share: IntakeShare, size: int, solicited: bool) -> bool:
+        return self._used - share.reserved <= self._left_to_others(size, solicited)
+
+    def _left_to_others(self, size: int, solicited: bool) -> int:
+        """How much the others may have where one connection has ``size`` bytes."""
         limit = self._total if solicited else self._unsolicited
-        return self._used + size - share.reserved <= limit
+        return min(limit - size, limit * MUCH_BYTES // (MUCH_BYTES + size))

@@ -223,3 +223,19 @@ def test_who_waits_for_little_waits_a_moment_for_much() -> None:
     lines[0].slow_s = FRAME_TURN_S - 1
     intake.look(0.0)
     assert lines[0].reasons == []
+
+
+def test_who_holds_much_leaves_room_for_who_wants_little() -> None:
+    """What is handled slowly is held as long as that takes, however much others need the room."""
+    longest = 12 * 2**20
+    intake = Intake(128 * 2**20, frame_bytes_max=longest)
+
+    def has_room(size: int) -> bool:
+        claim = Line(intake).begin(size)
+        return claim is None or claim.granted
+
+    for size in (longest, 2**20):
+        while has_room(size):
+            pass
+    assert intake.used > 80 * 2**20
+    assert all(has_room(200_000) for _ in range(20))
