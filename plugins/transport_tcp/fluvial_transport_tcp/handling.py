@@ -27,7 +27,8 @@ MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
 WAITING_MAX: Final = 256
 """Messages of one connection that have not begun; with so many it is not read until half of them have. Each takes up to half a kilobyte besides its bytes,
-and a window has a thousand of them: hundreds of connections that send more than is handled would have hundreds of megabytes."""
+and a window has a thousand of them: hundreds of connections that send more than is handled would have hundreds of megabytes. It is read though where its answers wait
+for the other side to read them: else two that ask each other much would wait for each other. ``leftovers.py`` bounds how many do so."""
 ANSWERS_WAITING_MAX: Final = 16
 """Of one connection, until nothing more of it is handled: who asks and does not read would have this peer keep a task and an answer for each question."""
 
@@ -173,7 +174,7 @@ class MessageHandler:
         """Handle a message for which there is room; as :meth:`take`."""
         self._life.active = True
         self._workers.add(work)
-        if self._workers.waiting < WAITING_MAX:
+        if self._workers.waiting < WAITING_MAX or self._is_held_up():
             return None
         self._go_on = then
         return self._read_no_more
@@ -182,8 +183,8 @@ class MessageHandler:
         self._go_on = None
 
     def _look_at_line(self) -> None:
-        """Have the connection read when its line has become short enough."""
-        if self._go_on is not None and self._workers.waiting <= WAITING_MAX // 2:
+        """Have the connection read when its line has become short enough, or nothing of it begins until the other side has read."""
+        if self._go_on is not None and (self._workers.waiting <= WAITING_MAX // 2 or self._is_held_up()):
             go_on, self._go_on = self._go_on, None
             go_on()
 
@@ -267,6 +268,7 @@ class MessageHandler:
         self._share.overdraw(size)
         self.unread_bytes += size
         self._answers_waiting += 1
+        self._look_at_line()
         try:
             self._on_answer(size)
             await self._writer.reserve(size)
