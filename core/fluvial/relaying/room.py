@@ -1,7 +1,7 @@
 """The room of the relays as a part of the node: gives leases to this peer's own relays, and keeps those of its clients.
 
-As a client (a peer without an address): whenever one of its relays connects, and then every ten minutes, it gives the relay a lease. The answer names
-other peers that could be relays; when no relay is connected any more, these are tried.
+As a client (a peer without an address): whenever one of its relays connects, and then every ten minutes, it gives the relay a lease; after some seconds
+again if the relay does not take it. The answer names other peers that could be relays; when no relay is connected any more, these are tried.
 
 As a relay: it keeps the leases of clients, and declares ``relay:CLIENT`` for each that is connected or was a moment ago; so the client's relays can be
 found by its id. What comes for a client that is away waits in a bounded queue, and goes out when the client is there again.
@@ -33,6 +33,8 @@ from fluvial.seats import Answer, Contributions, Part
 
 PROTOCOL: Final = "/fluvial/lease/1"
 RENEW_S: Final = 600.0
+AGAIN_S: Final = 15.0
+"""A relay that has too many new clients at the moment does not take a lease; until it has one, it is the way to this client for nobody."""
 LOOK_S: Final = 5.0
 """How often a client looks whether it has a relay, and a relay whether leases have ended."""
 LEASE_S: Final = 10.0
@@ -101,6 +103,9 @@ class RelayRoom(Part):
         self._rng = rng
         self._log = log
         self._tasks: TaskGroup | None = None
+        self._again_s: dict[
+            PeerId, float
+        ] = {}  # of relays that have not taken the lease: when they are given one again
         self._leases: dict[PeerId, Lease] = {}
         self._seen_s: dict[PeerId, float] = {}
         self._named: frozenset[PeerId] = frozenset()
@@ -171,6 +176,7 @@ class RelayRoom(Part):
             self._tasks.start_soon(self._give_lease, relay)
 
     async def _give_lease(self, relay: PeerId) -> None:
+        self._again_s[relay] = anyio.current_time() + AGAIN_S
         lease = make_lease(self._keys, relay, network=self._network, now_ms=self._clock.now_ms())
         try:
             answer = await self._transport.request(Contact(relay), PROTOCOL, encode(lease), timeout_s=LEASE_S)
@@ -179,6 +185,7 @@ class RelayRoom(Part):
         except (FluvialError, ValueError) as error:
             self._log.warning("lease_not_taken", relay=relay, error=str(error))
             return
+        self._again_s.pop(relay, None)
         self._log.info("lease_taken", relay=relay, others=len(others))
         for other in others:
             if len(self._spares) < SPARES_MAX and other.peer not in (self._keys.peer_id, *self._relays):
@@ -297,7 +304,9 @@ class RelayRoom(Part):
     # --- from time to time --------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms, now_s = self._clock.now_ms(), anyio.current_time()
+        for relay in [relay for relay, again_s in self._again_s.items() if again_s <= now_s]:
+            self._give(relay)
         for client in [client for client, lease in self._leases.items() if lease.expires_at_ms <= now_ms]:
             self._forget(client)
         self._held.expire(now_ms)

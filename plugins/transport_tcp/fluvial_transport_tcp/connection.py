@@ -30,12 +30,10 @@ from fluvial.waiting import Event, Future, TimerHandle, future, later, now_s
 from fluvial_transport_tcp.admission import MessageAdmission, NotSent
 from fluvial_transport_tcp.boundary import note_failure
 from fluvial_transport_tcp.closing import Closing, ConnectionPhase
-from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from fluvial_transport_tcp.handling import TEXT_BYTES_MAX, MessageHandler
+from fluvial_transport_tcp.framing import TEXT_BYTES_MAX, Kind, Message, encode_frame
+from fluvial_transport_tcp.handling import MessageHandler
 from fluvial_transport_tcp.handshake import FAREWELL_S, GONE, Link
 from fluvial_transport_tcp.intake import IntakeShare
-from fluvial_transport_tcp.keepalive import KeepAlive
-from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import ReadingPace
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.reading import ANSWERS, WORK, FrameReader, Withdraw
@@ -46,8 +44,6 @@ from fluvial_transport_tcp.waiting import Deadline
 from fluvial_transport_tcp.wire import Wire
 from fluvial_transport_tcp.writing import FrameWriter
 
-DRAIN_SLACK_S: Final = 5.0
-"""A leaving connection is given the time that handling a message may take, and this."""
 ENDED_BY_US: Final = frozenset(
     {"protocol", "silent", "slow", "crowded", "stalled", "stopping", "disconnected", "evicted", "failed"}
 )
@@ -90,7 +86,7 @@ class Connection:
         self._on_gone = on_gone
         self._frame_bytes_max = min(shared.options.frame_bytes_max, link.hello.frame_bytes_max)
         self._requests = Requests()
-        self._life = _life(shared.options, self.opened_at)
+        self._life = shared.keep_alive(self.opened_at)
         self._share = IntakeShare(shared.intake, self)
         self._writer = FrameWriter(
             self._wire,
@@ -114,6 +110,7 @@ class Connection:
             pace=ReadingPace(shared.rates.buckets(link.prefix, self.opened_at)),
             account=self.account,
             rounds=shared.rounds,
+            made=self._requests.__contains__,
             take=self._take,
             resume=self.read,
         )
@@ -125,17 +122,16 @@ class Connection:
             life=self._life,
             frame_bytes_max=self._frame_bytes_max,
             account=self.account,
+            on_answer=lambda size: shared.leftovers.answered(self, size),
             on_idle=self._all_handled,
         )
         self._one_way_charge = 0  # sent and not credited yet
-        self._answered = False
+        self._answered = self._closed = self._handled = False
         self._closing = Closing()
         self._reason = self._text = ""
         self._left: Event | None = None  # made for those who wait, as the next
         self._end: Event | None = None
         self._farewell: TimerHandle | None = None  # closes the wire if the other side does not take it
-        self._closed = False
-        self._handled = False
         self._wire.attend(self.read, self._wrote)
 
     @property
@@ -162,6 +158,11 @@ class Connection:
     def queued_bytes(self) -> int:
         """What waits to be written."""
         return self._writer.queued_bytes
+
+    @property
+    def unread_bytes(self) -> int:
+        """The same, and answers that wait for room in the queue."""
+        return self._writer.queued_bytes + self._handler.unread_bytes
 
     @property
     def silent(self) -> bool:
@@ -365,7 +366,7 @@ class Connection:
 
     def _take_goodbye(self, message: Message) -> None:
         self._closing.hear()
-        text = message.body[:TEXT_BYTES_MAX].decode(errors="replace")
+        text = message.body.decode(errors="replace")
         self._shared.log.debug("the other side says goodbye", remote=self.peer, reason=message.label, text=text)
         if not self._reason:
             self._reason, self._text = "goodbye", f"the other side said goodbye: {text}"
@@ -487,13 +488,3 @@ class Connection:
     def _fail(self, error: Exception) -> None:
         note_failure("connection", self._shared.throttled, error)
         self.cut("failed", "a bug of this side; its log says more")
-
-
-def _life(options: Options, now: float) -> KeepAlive:
-    return KeepAlive(
-        now,
-        keepalive_s=options.keepalive_s,
-        silence_max_s=options.silence_max_s,
-        frame_max_s=options.frame_timeout_s,
-        leaving_max_s=options.handling_timeout_s + DRAIN_SLACK_S,
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from math import inf
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import anyio
 from fluvial.addresses import Address, Contact
@@ -20,6 +21,10 @@ T = TypeVar("T")
 
 STAGGER_S: Final = 0.25
 """Head start of an address before the next one is tried beside it (RFC 8305 8, "Connection Attempt Delay")."""
+HANDSHAKE_STAGGER_S: Final = 0.75
+"""What it has besides if it has accepted the connection by then: two handshakes with one peer that has much to do cost it twice as much."""
+DIALS_OF_PEER_MAX: Final = 4
+"""Dials of one peer at once: each sender has its own addresses, and what others tell may lead nowhere."""
 ADDRESSES_DIALLED_MAX: Final = 16
 """Of one contact; whoever announces more is not worth the sockets."""
 DIALS_MAX: Final = 64
@@ -43,7 +48,9 @@ class Dial:
         addresses: where, best first.
 
     Attributes:
+        peer: as above.
         addresses: where it tries.
+        configured: whether the owner of this peer wrote one of these down.
         scope: cancel it to give up.
         progress: how far it has come, for people.
         silent: whether its only address has accepted the connection and sent nothing so far.
@@ -52,8 +59,9 @@ class Dial:
     """
 
     def __init__(self, peer: PeerId, addresses: Sequence[Address]) -> None:
-        self._peer = peer
+        self.peer: Final = peer
         self.addresses: Final = tuple(addresses)
+        self.configured: Final = any(address.configured for address in addresses)
         self.scope: Final = anyio.CancelScope()
         self.over: Final = anyio.Event()
         self.error = "the dial was given up"
@@ -72,7 +80,7 @@ class Dial:
         """
         try:
             with self.scope, anyio.fail_after(timeout_s):
-                found = await dial(self._peer, self.addresses, gate, partial(self._shake, shake))
+                found = await dial(self.peer, self.addresses, gate, partial(self._shake, shake))
                 self.error = ""
                 return found
         except Unreachable as error:
@@ -80,6 +88,11 @@ class Dial:
         except TimeoutError:
             self.error = f"{self.progress}, given up after {timeout_s:g} s"
         return None
+
+    def covers(self, addresses: Sequence[Address]) -> bool:
+        """Whether who would dial these has as much of this dial."""
+        configured = any(address.configured for address in addresses)
+        return self.configured >= configured and set(self.addresses).issuperset(addresses)
 
     def heard(self) -> None:
         """Something has come."""
@@ -115,66 +128,84 @@ async def dial(peer: PeerId, addresses: Sequence[Address], gate: DialGate, shake
     """
     # Most of what strangers tell is not tried now; that is found out without a task for each address.
     failures = {address: why for address in addresses if (why := gate.not_now(peer, address))}
-    while remaining := [address for address in addresses if address not in failures]:
-        found = await (_only_one if len(remaining) == 1 else _first_connected)(peer, remaining, gate, failures)
-        if found is None:
-            break
-        address, wire = found
+    remaining = [address for address in addresses if address not in failures]
+    attempts = _Attempts(peer, gate, shake, failures)
+    if len(remaining) == 1:
+        await attempts.make(remaining[0])
+    elif remaining:
         try:
-            shaken = await shake(wire, address)
-        except HandshakeFailed as error:
-            failures[address] = error.message
-            if error.found is not None:
-                gate.answered(wire, address, error.found)
-            gate.failed(wire, address, peer, error.message)
-        else:
-            gate.answered(wire, address, peer)
-            return address, shaken
+            await attempts.race(remaining)
+        except BaseException:
+            attempts.close()
+            raise
+    if attempts.found is not None:
+        return attempts.found
     raise Unreachable("; ".join(f"{address}: {why}" for address, why in failures.items()))
 
 
-async def _only_one(
-    peer: PeerId, addresses: Sequence[Address], gate: DialGate, failures: dict[Address, str]
-) -> tuple[Address, Wire] | None:
-    (address,) = addresses
-    try:
-        return address, await gate.connect(peer, address)
-    except _FAILURES as error:
-        failures[address] = str(error) or type(error).__name__
-        return None
+class _Attempts(Generic[T]):
+    """Those of one dial; ``found`` is what the first one that succeeded led to, and where. Arguments as for :func:`dial`."""
 
+    def __init__(self, peer: PeerId, gate: DialGate, shake: Shake[T], failures: dict[Address, str]) -> None:
+        self._peer = peer
+        self._gate = gate
+        self._shake = shake
+        self._failures = failures
+        self._shaking: set[Address] = set()
+        self._wire: Wire | None = None  # of what was found
+        self.found: tuple[Address, T] | None = None
 
-async def _first_connected(
-    peer: PeerId, addresses: Sequence[Address], gate: DialGate, failures: dict[Address, str]
-) -> tuple[Address, Wire] | None:
-    """The first TCP connection that stands; attempts begin one after the other and run beside each other."""
-    found: list[tuple[Address, Wire]] = []
-    sockets = anyio.Semaphore(ATTEMPTS_AT_ONCE)
-
-    async def attempt(address: Address, over: anyio.Event) -> None:
+    async def make(self, address: Address, *, connect_s: float = inf, handshake_s: float = inf) -> None:
+        """Try an address."""
         try:
-            async with sockets:
-                found.append((address, await gate.connect(peer, address, within_s=ATTEMPT_S)))
+            wire = await self._gate.connect(self._peer, address, within_s=connect_s)
         except _FAILURES as error:
-            failures[address] = str(error) or type(error).__name__
-            over.set()
+            self._failures[address] = str(error) or type(error).__name__
+            return
+        self._shaking.add(address)
+        try:
+            with anyio.fail_after(None if handshake_s == inf else handshake_s):
+                shaken = await self._shake(wire, address)
+        except HandshakeFailed as error:
+            if error.found is not None:
+                self._gate.answered(wire, address, error.found)
+            self._failed(wire, address, error.message)
+        except TimeoutError:
+            self._failed(wire, address, f"no handshake within {handshake_s:g} s")
         else:
-            group.cancel_scope.cancel()
+            self._gate.answered(wire, address, self._peer)
+            if self.found is None:
+                self.found, self._wire = (address, shaken), wire
+            else:
+                wire.close()
 
-    try:
+    def close(self) -> None:
+        """Nobody wants what was found."""
+        if self._wire is not None:
+            self._wire.close()
+
+    def _failed(self, wire: Wire, address: Address, why: str) -> None:
+        self._failures[address] = why
+        self._gate.failed(wire, address, self._peer, why)
+
+    async def race(self, addresses: Sequence[Address]) -> None:
+        """Try them beside each other, until one succeeds; each has a head start, and one of which others tell may lead to somebody who stays silent."""
+        sockets = anyio.Semaphore(ATTEMPTS_AT_ONCE)
+
+        async def attempt(address: Address, over: anyio.Event) -> None:
+            async with sockets:
+                handshake_s = inf if address == addresses[-1] else ATTEMPT_S
+                await self.make(address, connect_s=ATTEMPT_S, handshake_s=handshake_s)
+            over.set()
+            if self.found is not None:
+                group.cancel_scope.cancel()
+
         async with anyio.create_task_group() as group:
             for address in addresses:
                 over = anyio.Event()
                 group.start_soon(attempt, address, over)
                 with anyio.move_on_after(STAGGER_S):
                     await over.wait()
-    except BaseException:
-        _close(found)
-        raise
-    _close(found[1:])
-    return found[0] if found else None
-
-
-def _close(found: Sequence[tuple[Address, Wire]]) -> None:
-    for _, wire in found:
-        wire.close()
+                if address in self._shaking:
+                    with anyio.move_on_after(HANDSHAKE_STAGGER_S):
+                        await over.wait()

@@ -27,6 +27,8 @@ from fluvial.errors import RemoteProtocolError
 _HEADER: Final = struct.Struct(">IBBI")
 HEADER_BYTES: Final = _HEADER.size
 LABEL_BYTES_MAX: Final = 255
+TEXT_BYTES_MAX: Final = 1024
+"""Of an error or a goodbye: more would be read, decoded and logged of whoever was asked something."""
 JOINED_BYTES_MAX: Final = 16_384
 """A body up to this size is copied behind its header, so that both leave in one TLS record (16 KiB, RFC 8446 5.1)."""
 
@@ -58,6 +60,7 @@ class _Uses(NamedTuple):
     id: bool = False
     label: bool = False
     body: bool = False
+    text: bool = False  # which the body is
 
 
 _ALL: Final = _Uses(id=True, label=True, body=True)
@@ -65,12 +68,12 @@ _USES: Final = {
     Kind.HELLO: _Uses(body=True),
     Kind.REQUEST: _ALL,
     Kind.ANSWER: _Uses(id=True, body=True),
-    Kind.ERROR: _ALL,
+    Kind.ERROR: _Uses(id=True, label=True, body=True, text=True),
     Kind.ONE_WAY: _Uses(label=True, body=True),
     Kind.CREDIT: _Uses(id=True),
     Kind.PING: _Uses(id=True),
     Kind.PONG: _Uses(id=True),
-    Kind.GOODBYE: _Uses(label=True, body=True),
+    Kind.GOODBYE: _Uses(label=True, body=True, text=True),
 }
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
@@ -214,11 +217,16 @@ class Decoder:
         if label_bytes > size:
             raise RemoteProtocolError("a label is longer than its frame")
         uses = _USES[kind]
-        if uses is not _ALL and (
-            (message_id and not uses.id) or (label_bytes and not uses.label) or (size > label_bytes and not uses.body)
-        ):
-            raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
+        if uses is not _ALL:
+            _check_uses(kind, uses, message_id, label_bytes, size - label_bytes)
         return kind
+
+
+def _check_uses(kind: Kind, uses: _Uses, message_id: int, label_bytes: int, body_bytes: int) -> None:
+    if (message_id and not uses.id) or (label_bytes and not uses.label) or (body_bytes and not uses.body):
+        raise RemoteProtocolError(f"a {kind.name} has a field that it should not have")
+    if uses.text and body_bytes > TEXT_BYTES_MAX:
+        raise RemoteProtocolError(f"the text of a {kind.name} has more than {TEXT_BYTES_MAX} bytes")
 
 
 def _message(buffer: bytearray, start: int, kind: Kind, message_id: int, label_bytes: int, size: int) -> Message:

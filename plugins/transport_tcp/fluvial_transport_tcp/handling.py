@@ -15,7 +15,7 @@ from fluvial.seats import ContinuingAnswer, RefusingAnswer
 from fluvial_transport_tcp.accounts import WorkAccount
 from fluvial_transport_tcp.boundary import contained, note_failure
 from fluvial_transport_tcp.credit import CreditClosed, CreditWindow
-from fluvial_transport_tcp.framing import HEADER_BYTES, Kind, Message, frame_bytes
+from fluvial_transport_tcp.framing import HEADER_BYTES, TEXT_BYTES_MAX, Kind, Message, frame_bytes
 from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.reading import Withdraw
@@ -25,10 +25,12 @@ from fluvial_transport_tcp.writing import FrameWriter
 
 MESSAGE_COST_BYTES: Final = 32_768
 """Charged per message besides its size: bounds a window of 16 MiB to 512 messages being handled at once."""
+WAITING_MAX: Final = 256
+"""Messages of one connection that have not begun; with so many it is not read until half of them have. Each takes up to half a kilobyte besides its bytes,
+and a window has a thousand of them: hundreds of connections that send more than is handled would have hundreds of megabytes. It is read though where its answers wait
+for the other side to read them: else two that ask each other much would wait for each other. ``leftovers.py`` bounds how many do so."""
 ANSWERS_WAITING_MAX: Final = 16
 """Of one connection, until nothing more of it is handled: who asks and does not read would have this peer keep a task and an answer for each question."""
-TEXT_BYTES_MAX: Final = 1024
-"""Of an error's or a goodbye's text."""
 
 
 class _Work(msgspec.Struct, gc=False):
@@ -60,7 +62,12 @@ class MessageHandler:
         life: marked when there is a message.
         frame_bytes_max: the largest frame that both sides take.
         account: what is done for the connection.
+        on_answer: called with the size of each answer that is in the queue now, or has to wait for room there.
         on_idle: called whenever all is handled, and by :meth:`close` if it is.
+
+    Attributes:
+        answered: whether a message has been handled.
+        unread_bytes: of answers that wait for room in the queue.
     """
 
     __slots__ = (
@@ -68,7 +75,9 @@ class MessageHandler:
         "_answers_waiting",
         "_credit_owed",
         "_frame_bytes_max",
+        "_go_on",
         "_life",
+        "_on_answer",
         "_peer",
         "_share",
         "_shared",
@@ -76,6 +85,7 @@ class MessageHandler:
         "_workers",
         "_writer",
         "answered",
+        "unread_bytes",
     )
 
     def __init__(
@@ -88,9 +98,12 @@ class MessageHandler:
         life: KeepAlive,
         frame_bytes_max: int,
         account: WorkAccount,
+        on_answer: Callable[[int], None],
         on_idle: Callable[[], None],
     ) -> None:
         self.answered = False
+        self.unread_bytes = 0
+        self._on_answer = on_answer
         self._peer = peer
         self._shared = shared
         self._writer = writer
@@ -101,6 +114,7 @@ class MessageHandler:
         self._window = CreditWindow(shared.options.window_bytes)
         self._credit_owed = 0  # handled and not told yet
         self._answers_waiting = 0  # for room in the queue
+        self._go_on: Callable[[], None] | None = None  # has the connection read when fewer messages wait
         self._workers: Workers[_Work] = Workers(
             shared.pool,
             handle=self._handle,
@@ -143,10 +157,10 @@ class MessageHandler:
         Args:
             message: a request or one-way message.
             counted: what of the share is already counted for it: nothing or all.
-            then: called when it has been taken over, if that was not possible at once.
+            then: called when the next one may come, if that is not at once.
 
         Returns:
-            None if it has been taken over, else what must be called if it is not to be any more.
+            None if the next one may come, else what must be called if none will.
         """
         size = frame_bytes(message.label, message.body)
         work = _Work(message, size, size)
@@ -154,16 +168,30 @@ class MessageHandler:
             return _Entrance(self, work, self._share, self._window, then).wait_for_room()
         if not self._window.take(MESSAGE_COST_BYTES + work.frame_bytes):
             return _Entrance(self, work, self._share, self._window, then).wait_for_window()
-        self.begin(work)
-        return None
+        return self.begin(work, then)
 
-    def begin(self, work: _Work) -> None:
-        """Handle a message for which there is room."""
+    def begin(self, work: _Work, then: Callable[[], None]) -> Withdraw | None:
+        """Handle a message for which there is room; as :meth:`take`."""
         self._life.active = True
         self._workers.add(work)
+        if self._workers.waiting < WAITING_MAX or self._is_held_up():
+            return None
+        self._go_on = then
+        return self._read_no_more
+
+    def _read_no_more(self) -> None:
+        self._go_on = None
+
+    def _look_at_line(self) -> None:
+        """Have the connection read when its line has become short enough, or nothing of it begins until the other side has read."""
+        if self._go_on is not None and (self._workers.waiting <= WAITING_MAX // 2 or self._is_held_up()):
+            go_on, self._go_on = self._go_on, None
+            go_on()
 
     async def _handle(self, work: _Work) -> Handled:
         message, useful = work.message, False
+        if self._go_on is not None:
+            self._look_at_line()
         try:
             body = await self._shared.receive(self._peer, message.label, message.body)
             if HEADER_BYTES + len(body) > self._frame_bytes_max:
@@ -203,6 +231,8 @@ class MessageHandler:
                 self._credit(work, refused=reply.kind is Kind.ERROR)
             else:
                 waits = not self._writer.offer(reply)
+                if not waits:
+                    self._on_answer(len(reply.body))
         except CreditClosed:
             pass  # the connection is gone, and with it whoever waits for the answer
         finally:
@@ -236,11 +266,15 @@ class MessageHandler:
 
     async def _reserve(self, size: int) -> None:
         self._share.overdraw(size)
+        self.unread_bytes += size
         self._answers_waiting += 1
+        self._look_at_line()
         try:
+            self._on_answer(size)
             await self._writer.reserve(size)
         finally:
             self._share.give(size)
+            self.unread_bytes -= size
             self._answers_waiting -= 1
             if self._answers_waiting == ANSWERS_WAITING_MAX - 1:
                 self._workers.go_on()
@@ -290,7 +324,7 @@ class _Entrance:
         self._window = window
         self._then = then
         self._waits = False
-        self._withdraw: Withdraw = _nothing
+        self._withdraw: Withdraw = _nothing  # of what it waits for now
 
     def wait_for_room(self) -> Withdraw | None:
         """As :meth:`MessageHandler.take`."""
@@ -305,9 +339,8 @@ class _Entrance:
         """As :meth:`MessageHandler.take`; room is taken for it."""
         size = MESSAGE_COST_BYTES + self._work.frame_bytes
         if self._window.take(size):
-            self._enter()
-            return None
-        claim = self._window.queue(size, self._enter)
+            return self._enter()
+        claim = self._window.queue(size, self._has_window)
         self._waits = True
 
         def withdraw() -> None:
@@ -322,14 +355,17 @@ class _Entrance:
         self._withdraw()
 
     def _has_room(self) -> None:
-        if self._waits:  # else it was granted at once
-            self.wait_for_window()
-
-    def _enter(self) -> None:
-        self._withdraw = _nothing
-        self._handler.begin(self._work)
-        if self._waits:
+        if self._waits and self.wait_for_window() is None:  # else it was granted at once
             self._then()
+
+    def _has_window(self) -> None:
+        if self._enter() is None:
+            self._then()
+
+    def _enter(self) -> Withdraw | None:
+        withdraw = self._handler.begin(self._work, self._then)
+        self._withdraw = withdraw or _nothing
+        return withdraw
 
 
 def _nothing() -> None:

@@ -21,14 +21,13 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
-from anyio import CapacityLimiter
 from fluvial.addresses import Address
 from fluvial.encoding import decode, encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
-from fluvial.virtual.threads import in_thread
 
-from fluvial_transport_tcp.framing import Decoder, Kind, Message, encode_frame
+from fluvial_transport_tcp.framing import TEXT_BYTES_MAX, Decoder, Kind, Message, encode_frame
+from fluvial_transport_tcp.newest_first import NewestFirst
 from fluvial_transport_tcp.options import ADDRESSES_MAX, FRAME_BYTES_MIN
 from fluvial_transport_tcp.prefix import Prefix
 from fluvial_transport_tcp.secure import HandshakeFailed, Session
@@ -103,7 +102,7 @@ async def shake_hands(
     refuse: Callable[[PeerId], str] = lambda peer: "",
     admit: Callable[[PeerId], str] = lambda peer: "",
     on_bytes: Callable[[], None] = lambda: None,
-    threads: CapacityLimiter | None = None,
+    thread: NewestFirst | None = None,
 ) -> Link[StreamT]:
     """Authenticate the other end of a stream; the stream stays the caller's to close.
 
@@ -117,12 +116,12 @@ async def shake_hands(
         refuse: asked with the proven id before this side says hello; a text is told to the other side instead, and ends it.
         admit: asked in the same way when all else is done.
         on_bytes: called when the other side has sent something.
-        threads: for what the one that was dialled shows; anyio's own by default.
+        thread: for what the one that was dialled shows; one of its own by default.
 
     Raises:
         HandshakeFailed: whatever went wrong; the other side has been told, as far as it listens.
     """
-    exchange = _Exchange(stream, session, on_bytes, threads)
+    exchange = _Exchange(stream, session, on_bytes, thread)
     try:
         with anyio.fail_after(timeout_s):
             peer = await exchange.authenticate()
@@ -156,7 +155,7 @@ async def shake_hands(
 
 
 async def prove_key(
-    stream: DuplexStream, session: Session, *, timeout_s: float, threads: CapacityLimiter | None = None
+    stream: DuplexStream, session: Session, *, timeout_s: float, thread: NewestFirst | None = None
 ) -> PeerId:
     """The id that the other end of a stream proves to have; nothing more is said, and the stream stays the caller's to close.
 
@@ -165,7 +164,7 @@ async def prove_key(
     """
     try:
         with anyio.fail_after(timeout_s):
-            return await _Exchange(stream, session, lambda: None, threads).authenticate()
+            return await _Exchange(stream, session, lambda: None, thread).authenticate()
     except TimeoutError as error:
         raise HandshakeFailed(f"no handshake within {timeout_s:g} s", outcome="timeout") from error
     except GONE as error:
@@ -181,12 +180,12 @@ class _Exchange:
     """The bytes that go to and fro, counted."""
 
     def __init__(
-        self, stream: DuplexStream, session: Session, on_bytes: Callable[[], None], threads: CapacityLimiter | None
+        self, stream: DuplexStream, session: Session, on_bytes: Callable[[], None], thread: NewestFirst | None
     ) -> None:
         self._stream = stream
         self._session = session
         self._on_bytes = on_bytes
-        self._threads = threads
+        self._thread = thread
         self._received = 0
         self.decoder = Decoder(HELLO_FRAME_BYTES_MAX)
 
@@ -202,7 +201,7 @@ class _Exchange:
         """Go on with what is here. A certificate may hold a key that takes OpenSSL a third of a second to decode, and meanwhile the event loop goes on."""
         step = self._session.handshake
         if self._session.dialled and self._received:
-            return await in_thread(step, limiter=self._threads, abandon_on_cancel=True)
+            return await (self._thread or NewestFirst()).call(step)
         return step()
 
     async def say(self, message: Message) -> None:
@@ -215,7 +214,7 @@ class _Exchange:
             else:
                 await self._more()
         if message.kind is Kind.GOODBYE:
-            raise HandshakeFailed(f"the other side refused: {_text(message.body)}", outcome="refused")
+            raise HandshakeFailed(f"the other side refused: {message.body.decode(errors='replace')}", outcome="refused")
         if message.kind is not Kind.HELLO:
             raise RemoteProtocolError(f"it begins with a {message.kind.name}")
         return _checked(decode(message.body, Hello, what="hello"))
@@ -224,7 +223,7 @@ class _Exchange:
         """Send the TLS alert that a failure left, or a goodbye; whether it arrives does not matter."""
         with anyio.move_on_after(FAREWELL_S, shield=True), suppress(*GONE, RemoteProtocolError):
             if error.outcome in ("full", "network", "hello", "self"):
-                await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()))
+                await self.say(Message(Kind.GOODBYE, label=error.outcome, body=error.message.encode()[:TEXT_BYTES_MAX]))
             elif data := self._session.outgoing():
                 await self._stream.send(data)
 
@@ -264,7 +263,3 @@ def _announced(hello: Hello, peer: PeerId, seen_host: str) -> tuple[Address, ...
             address = Address(host_kind=kind, host=seen_host, port=address.port)
         addresses.append(address.with_peer(peer))
     return tuple(addresses)
-
-
-def _text(body: bytes) -> str:
-    return body[:1024].decode(errors="replace")

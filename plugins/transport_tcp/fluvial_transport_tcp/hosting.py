@@ -23,12 +23,13 @@ from fluvial.timer_wheel import TimerWheel
 from fluvial_transport_tcp.accounts import WasteRates, WorkAccount
 from fluvial_transport_tcp.boundary import contained
 from fluvial_transport_tcp.connection import Connection
-from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
+from fluvial_transport_tcp.dialing import DIALS_MAX, DIALS_OF_PEER_MAX, DIALS_OF_STRANGERS_MAX, Dial, dial, dialable
 from fluvial_transport_tcp.gate import DialGate
 from fluvial_transport_tcp.handshake import Hello, Link, prove_key, shake_hands
 from fluvial_transport_tcp.intake import Intake
-from fluvial_transport_tcp.leftovers import Leftovers
+from fluvial_transport_tcp.leftovers import LEFTOVER_BYTES_MAX, Leftovers
 from fluvial_transport_tcp.metrics import Metrics
+from fluvial_transport_tcp.newest_first import NewestFirst
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import PrefixRates
 from fluvial_transport_tcp.pending import PendingHandshakes
@@ -44,6 +45,8 @@ from fluvial_transport_tcp.workers import WorkerPool
 
 STOP_S: Final = 1.0
 """Time for goodbyes when the transport stops."""
+DIALS_IN_A_ROW: Final = 3
+"""For one message. Other senders may have begun a dial at other addresses; but whoever shakes hands and hangs up would be dialled until the message's time is over."""
 PROOFS_MAX: Final = 16
 """Peers whose addresses are proven at the same time; others wait."""
 
@@ -103,17 +106,17 @@ class ConnectionHost:
             rounds=WorkRounds(),
             payer=self._payer,
             wheel=TimerWheel(),
-            leftovers=Leftovers(),
+            leftovers=Leftovers(LEFTOVER_BYTES_MAX),
             metrics=metrics,
             log=log,
             throttled=throttled,
         )
         self._standing: set[Connection] = set()  # until they are gone
         self._pending = PendingHandshakes(options.handshakes_max)
-        self._dials: dict[tuple[PeerId, bool], Dial] = {}  # told and configured addresses do not wait for each other
+        self._dials: dict[Dial, None] = {}
         self._proofs = anyio.Semaphore(PROOFS_MAX)
-        # One thread looks at what is shown where others say that a peer is, another one where the configuration says so.
-        self._threads = {configured: anyio.CapacityLimiter(1) for configured in (False, True)}
+        # What is shown is looked at in three threads: where the configuration says that a peer is, where it has shown its key before, and where others say so.
+        self._configured_thread, self._proven_thread, self._told_thread = NewestFirst(), NewestFirst(), NewestFirst()
         self._group = anyio.create_task_group()
         self._stopping = anyio.Event()
         self._table: ConnectionTable[Connection] = ConnectionTable(
@@ -146,7 +149,7 @@ class ConnectionHost:
                 task_status.started()
                 await self._stopping.wait()
                 self._pending.cancel_all()
-                for dialling in self._dials.values():
+                for dialling in self._dials:
                     dialling.scope.cancel()
                 await _close_all(tuple(self._table), "stopping", "this peer stops", within_s=STOP_S)
                 self._group.cancel_scope.cancel()
@@ -170,11 +173,15 @@ class ConnectionHost:
         """The connection in use with a peer, dialled if there is none.
 
         Raises:
-            Unreachable: there is no way to it.
+            Unreachable: there is no way to it, or it ends connections at once.
             LocalProtocolError: it is this peer itself.
         """
+        dials = 0
         while (connection := self._table.used(contact.peer)) is None:
+            if dials == DIALS_IN_A_ROW:
+                raise Unreachable(f"{contact.peer}: {dials} dials in a row led to no connection that stands")
             await self._dialled(contact)
+            dials += 1
         return connection
 
     async def disconnect(self, peer: PeerId, *, within_s: float) -> None:
@@ -191,15 +198,15 @@ class ConnectionHost:
                 for address in dialable(contact):
                     with suppress(Unreachable):
                         if not self._gate.proven(peer, address):
-                            await dial(peer, (address,), self._gate, lambda wire, _: self._key_shown(peer, wire))
+                            await dial(peer, (address,), self._gate, partial(self._key_shown, peer))
                             self._proven(peer, address)
                         proven.append(address.with_peer(peer))
         return proven
 
-    async def _key_shown(self, peer: PeerId, wire: Wire) -> None:
+    async def _key_shown(self, peer: PeerId, wire: Wire, address: Address) -> None:
         try:
             session, timeout_s = self._credentials.dial(peer), self._options.handshake_timeout_s
-            await prove_key(wire, session, timeout_s=timeout_s, threads=self._threads[False])
+            await prove_key(wire, session, timeout_s=timeout_s, thread=self._thread(peer, address))
         finally:
             wire.close()
 
@@ -241,29 +248,32 @@ class ConnectionHost:
             self._serve(link)
 
     async def _dialled(self, contact: Contact) -> None:
-        """Wait for the dial of a peer, or begin it; a dial that others began counts if it covers the same addresses."""
+        """Wait for a dial of a peer that covers the same addresses, or begin it."""
         peer, addresses = contact.peer, dialable(contact)
         if self._stopping.is_set():
             raise Unreachable("this peer's transport is not running")
         if peer == self._credentials.peer_id:
             raise LocalProtocolError("a peer does not send messages to itself over the transport")
-        key = (peer, any(address.configured for address in addresses))
-        dialling = self._dials.get(key)
+        dials = self._dials_of(peer)
+        dialling = next((one for one in dials if one.covers(addresses)), None)
+        if dialling is None and len(dials) >= DIALS_OF_PEER_MAX:
+            dialling = dials[0]
         if dialling is None:
             if not addresses:
                 raise Unreachable(_no_way(contact))
             rank = self._table.standing(peer, anyio.current_time()).rank
             if len(self._dials) >= (DIALS_MAX if rank > Rank.STRANGER else DIALS_OF_STRANGERS_MAX):
                 raise Unreachable(f"{peer} is not dialled: {len(self._dials)} other peers are being dialled")
-            dialling = self._dials[key] = Dial(peer, addresses)
-            self._group.start_soon(self._dial, key, dialling)
+            dialling = Dial(peer, addresses)
+            self._dials[dialling] = None
+            self._group.start_soon(self._dial, dialling)
         await dialling.over.wait()
-        if dialling.error and self._table.used(peer) is None and set(dialling.addresses).issuperset(addresses):
+        if dialling.error and self._table.used(peer) is None and dialling.covers(addresses):
             raise Unreachable(f"{peer} cannot be reached: {dialling.error}")
 
-    async def _dial(self, key: tuple[PeerId, bool], dialling: Dial) -> None:
+    async def _dial(self, dialling: Dial) -> None:
         """A dialled connection from the first attempt to its last byte."""
-        peer, found = key[0], None
+        peer, found = dialling.peer, None
         try:
             with contained("dialled", self._throttled):
                 if refusal := self._table.refusal(peer, None, anyio.current_time()):
@@ -271,11 +281,11 @@ class ConnectionHost:
                 else:
                     found = await dialling.link(
                         self._gate,
-                        lambda wire, _: self._shake_dialled(key, wire, dialling.heard),
+                        partial(self._shake_dialled, peer, dialling.heard),
                         timeout_s=self._options.dial_timeout_s,
                     )
         finally:
-            del self._dials[key]
+            del self._dials[dialling]
             if found is None:
                 dialling.over.set()
         if found is not None:
@@ -294,18 +304,23 @@ class ConnectionHost:
         return bool(dials) and all(dialling.silent for dialling in dials)
 
     def _dials_of(self, peer: PeerId) -> Sequence[Dial]:
-        return [self._dials[key] for key in ((peer, False), (peer, True)) if key in self._dials]
+        return [one for one in self._dials if one.peer == peer]
 
     def _proven(self, peer: PeerId, address: Address) -> None:
         with contained("watcher", self._throttled):
             self._watcher.address_proven(peer, address.with_peer(peer))
 
-    async def _shake_dialled(self, key: tuple[PeerId, bool], wire: Wire, heard: Callable[[], None]) -> Link[Wire]:
+    def _thread(self, peer: PeerId, address: Address) -> NewestFirst:
+        if address.configured:
+            return self._configured_thread
+        return self._proven_thread if self._gate.proven(peer, address) else self._told_thread
+
+    async def _shake_dialled(self, peer: PeerId, heard: Callable[[], None], wire: Wire, address: Address) -> Link[Wire]:
         """A link over a wire that was dialled; closes the wire if it comes to nothing."""
-        (peer, configured), link = key, None
+        link = None
         try:
-            session, threads = self._credentials.dial(peer), self._threads[configured]
-            link = await self._shake(wire, session, _remote_host(wire), None, heard, threads)
+            session, thread = self._credentials.dial(peer), self._thread(peer, address)
+            link = await self._shake(wire, session, _remote_host(wire), None, heard, thread)
         except HandshakeFailed as error:
             self._metrics.handshakes[error.outcome] += 1
             self._log.debug("handshake failed", outcome=error.outcome, error=error.message, dialled=peer)
@@ -322,7 +337,7 @@ class ConnectionHost:
         host: str,
         prefix: Prefix | None,
         on_bytes: Callable[[], None],
-        threads: anyio.CapacityLimiter | None = None,
+        thread: NewestFirst | None = None,
     ) -> Link[Wire]:
         link = await shake_hands(
             wire,
@@ -334,7 +349,7 @@ class ConnectionHost:
             refuse=lambda peer: self._table.refusal(peer, prefix, anyio.current_time()),
             admit=lambda peer: self._table.make_room(peer, prefix, anyio.current_time()),
             on_bytes=on_bytes,
-            threads=threads,
+            thread=thread,
         )
         self._metrics.handshakes["ok"] += 1
         return link

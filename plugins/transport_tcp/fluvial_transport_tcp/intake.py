@@ -5,11 +5,14 @@ itself, so short messages never wait for anybody. What goes beyond that comes ou
 
 1. A frame takes its whole size before its body is read, so a frame that was begun can also be finished.
 2. If there is not enough, its connection is not read any further and waits in line: answers that this node asked for first, then the
-   higher rank, then who holds less, then who came first.
+   higher rank, then whose connection needs less for all that it holds, then who came first. So what fits is not kept waiting by what does not.
 3. Who waits displaces frames of lower ranks that are not complete: their connections are cut.
-4. While somebody waits, a frame of the same rank that is not complete after ``FRAME_TURN_S`` is cut too, the slowest first.
+4. While somebody waits, a frame of the same rank that is not complete after ``FRAME_TURN_S`` is cut too, the slowest first; one that holds
+   ``MUCH_MORE`` times as much as is waited for after ``LARGE_FRAME_TURN_S``: to say that a frame is long costs nothing.
 
-A quarter of the budget is for answers only: requests that wait for answers of other peers can never use up the room for these.
+A quarter of the budget is for answers only: requests that wait for answers of other peers can never use up the room for these. And the more a connection
+would hold, the more must be left, as of :class:`~fluvial.fairness.SharedPlaces`: who wants ``n`` bytes gets them as long as the others have no more than
+``budget / (1 + n / MUCH_BYTES)``. So those that hold megabytes for long leave room for those that want little.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ OWN_BYTES: Final = 65_536
 """What each connection may hold besides: the longest frame that every peer takes."""
 FRAME_TURN_S: Final = 5.0
 """How long a frame may take while others wait for its room."""
+LARGE_FRAME_TURN_S: Final = 1.0
+MUCH_MORE: Final = 4
 LINE_MAX: Final = 64
 """Connections that wait; each holds what the socket had for it, up to half a megabyte."""
+MUCH_BYTES: Final = 8_388_608
+"""Who wants so many gets them while the others have less than half."""
 CONNECTION_SHARE: Final = 8
 """One connection gets an eighth of the budget at most, or one frame if that is more."""
 
@@ -168,15 +175,17 @@ class Intake:
         claim = next((claim for claim in self._ordered() if not self._over_own_share(claim)), None)
         if claim is None:
             return
-        rank = claim.share.holder.rank
-        slow = [
-            share
-            for share in self._holders
-            if share.holder.incomplete
-            and (share.holder.rank < rank or (share.holder.rank == rank and share.holder.frame_s(now) >= FRAME_TURN_S))
-        ]
+        slow = [share for share in self._holders if share.holder.incomplete and self._gives_way(share, claim, now)]
         slow.sort(key=lambda share: (share.holder.rank, -share.holder.frame_s(now)))
         self._cut(slow, claim)
+
+    @staticmethod
+    def _gives_way(share: IntakeShare, claim: IntakeClaim, now: float) -> bool:
+        rank, other = share.holder.rank, claim.share.holder.rank
+        if rank != other:
+            return rank < other
+        much = share.reserved > MUCH_MORE * claim.share.need(claim.frame_bytes)
+        return share.holder.frame_s(now) >= (LARGE_FRAME_TURN_S if much else FRAME_TURN_S)
 
     # --- for the shares -----------------------------------------------------------------------------------------------
 
@@ -233,7 +242,8 @@ class Intake:
 
     def _cut(self, shares: list[IntakeShare], claim: IntakeClaim) -> None:
         """Cut connections one after the other until there will be room for a claim."""
-        missing = self._used + claim.frame_bytes - (self._total if claim.solicited else self._unsolicited)
+        size = claim.share.need(claim.frame_bytes)
+        missing = self._used - claim.share.reserved - self._left_to_others(size, claim.solicited)
         for share in shares:
             if missing <= 0:
                 return
@@ -242,12 +252,17 @@ class Intake:
 
     def _ordered(self) -> list[IntakeClaim]:
         return sorted(
-            self._line, key=lambda claim: (not claim.solicited, -claim.share.holder.rank, claim.share.reserved)
+            self._line,
+            key=lambda claim: (not claim.solicited, -claim.share.holder.rank, claim.share.need(claim.frame_bytes)),
         )
 
     def _over_own_share(self, claim: IntakeClaim) -> bool:
         return bool(claim.share.reserved) and claim.share.need(claim.frame_bytes) > self._each
 
     def _fits(self, share: IntakeShare, size: int, solicited: bool) -> bool:
+        return self._used - share.reserved <= self._left_to_others(size, solicited)
+
+    def _left_to_others(self, size: int, solicited: bool) -> int:
+        """How much the others may have where one connection has ``size`` bytes."""
         limit = self._total if solicited else self._unsolicited
-        return self._used + size - share.reserved <= limit
+        return min(limit - size, limit * MUCH_BYTES // (MUCH_BYTES + size))

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+KINDS_MAX: Final = 32
+"""Kinds with a line of their own; all others share one. A line has the memory of two messages, and names of kinds cost nothing."""
+OTHERS: Final = ""
 
 JobT = TypeVar("JobT")
 
@@ -32,8 +36,10 @@ class KindLine(Generic[JobT]):
 
     def put(self, kind: str, job: JobT) -> None:
         """Put a job behind those of its kind."""
-        if (line := self._lines.get(kind)) is None:
-            line = self._lines[kind] = deque()
+        lines = self._lines
+        if (line := lines.get(kind)) is None:
+            kind = kind if len(lines) < KINDS_MAX else OTHERS
+            line = lines.setdefault(kind, deque())
         line.append(job)
         self._length += 1
 

@@ -17,13 +17,14 @@ from fluvial_transport_tcp.intake import IntakeShare
 from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.pacing import ReadingPace
+from fluvial_transport_tcp.requests import not_made
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.secure import Session
 from fluvial_transport_tcp.standing import Rank
-from fluvial_transport_tcp.wire import Wire
+from fluvial_transport_tcp.wire import BUFFERED_BYTES_MAX, READ_BYTES, Wire
 
-READ_BYTES: Final = 262_144
-"""What the event loop reads at once at most; asking for less would make it copy."""
+TAKEN_BYTES: Final = BUFFERED_BYTES_MAX + READ_BYTES
+"""All that a wire has; asking for less would make it copy."""
 MESSAGES_AT_ONCE: Final = 32
 """Taken one after the other before other connections get their turn."""
 RECORDS_AT_ONCE: Final = 256
@@ -58,6 +59,7 @@ class FrameReader:
         pace: how fast this side reads.
         account: what is done for the connection; while it owes something it is not read.
         rounds: when it may be read.
+        made: whether this side has made a request with this id and waits for its answer.
         take: takes the messages.
         resume: calls :meth:`read` again; called in a turn of the loop of its own.
     """
@@ -70,6 +72,7 @@ class FrameReader:
         "_frame_bytes",
         "_frames",
         "_life",
+        "_made",
         "_metrics",
         "_pace",
         "_resume",
@@ -96,6 +99,7 @@ class FrameReader:
         pace: ReadingPace,
         account: WorkAccount,
         rounds: WorkRounds,
+        made: Callable[[int], bool],
         take: Take,
         resume: Callable[[], None],
     ) -> None:
@@ -108,6 +112,7 @@ class FrameReader:
         self._pace = pace
         self._account = account
         self._rounds = rounds
+        self._made = made
         self._turn = False  # it has waited in line, and may be read
         self._take = take
         self._resume = resume
@@ -184,10 +189,16 @@ class FrameReader:
     def _more(self) -> bool:
         """Feed the decoder with at least one byte; False if there is none now, or something has to be waited for."""
         head = self._decoder.head
-        if head is not None and not self._frame_bytes and not self._has_room(head.frame_bytes, head.kind in ANSWERS):
-            return False
+        if head is not None and not self._frame_bytes:
+            solicited = head.kind in ANSWERS
+            if solicited and not self._made(
+                head.id
+            ):  # to call a message an answer would give it room before all others
+                raise not_made(head.id)
+            if not self._has_room(head.frame_bytes, solicited):
+                return False
         while not (data := self._session.read()):
-            if not (chunk := self._wire.take(READ_BYTES)):
+            if not (chunk := self._wire.take(TAKEN_BYTES)):
                 return False
             self._life.heard = True
             self._metrics.bytes_in += len(chunk)

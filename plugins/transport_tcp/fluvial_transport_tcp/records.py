@@ -25,7 +25,7 @@ class RecordQueue:
         self._data = memoryview(b"")
         self._chunk_bytes = 0  # of which that is the rest
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes from the wire."""
         self._data = memoryview(b"".join((self._data, data)) if self._data else data)
         self._chunk_bytes = len(self._data)

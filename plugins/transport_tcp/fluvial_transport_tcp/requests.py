@@ -79,6 +79,11 @@ class Pending(msgspec.Struct, eq=False):
             tell(found)
 
 
+def not_made(number: int) -> RemoteProtocolError:
+    """What is wrong with an answer to a request that does not wait for one."""
+    return RemoteProtocolError(f"it answers request {number}, which was not made")
+
+
 class Requests:
     """All pending requests of a connection, by id."""
 
@@ -88,6 +93,10 @@ class Requests:
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._waiting = 0
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the answer to a request with this id is still to come."""
+        return number in self._pending
 
     @property
     def waiting(self) -> int:
@@ -118,7 +127,7 @@ class Requests:
         """
         pending = self._pending.pop(answer.id, None)
         if pending is None:
-            raise RemoteProtocolError(f"it answers request {answer.id}, which was not made")
+            raise not_made(answer.id)
         if not pending.abandoned:
             self._waiting -= 1
             pending.answer(answer)

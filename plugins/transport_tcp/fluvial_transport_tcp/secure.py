@@ -186,7 +186,7 @@ class Session:
         self._idle_bytes = 0  # given to TLS since its handshake, without what carried data
         self._data_records = 0
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes from the wire."""
         self._queue.feed(data)
 

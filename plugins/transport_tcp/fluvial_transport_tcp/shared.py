@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import structlog
@@ -13,12 +14,16 @@ from fluvial.timer_wheel import TimerWheel
 
 from fluvial_transport_tcp.accounts import WasteRates, WorkAccount
 from fluvial_transport_tcp.intake import Intake
+from fluvial_transport_tcp.keepalive import KeepAlive
 from fluvial_transport_tcp.leftovers import Leftovers
 from fluvial_transport_tcp.metrics import Metrics
 from fluvial_transport_tcp.options import Options
 from fluvial_transport_tcp.pacing import PrefixRates
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.workers import WorkerPool
+
+DRAIN_SLACK_S: Final = 5.0
+"""A leaving connection is given the time that handling a message may take, and this."""
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,3 +58,13 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     log: structlog.stdlib.BoundLogger
     throttled: ThrottledLog
+
+    def keep_alive(self, now: float) -> KeepAlive:
+        """The marks of a connection that begins now."""
+        return KeepAlive(
+            now,
+            keepalive_s=self.options.keepalive_s,
+            silence_max_s=self.options.silence_max_s,
+            frame_max_s=self.options.frame_timeout_s,
+            leaving_max_s=self.options.handling_timeout_s + DRAIN_SLACK_S,
+        )

@@ -189,7 +189,12 @@ class Workers(Generic[JobT]):
     @property
     def jobs(self) -> int:
         """How many jobs are not done."""
-        return (len(self._jobs) if self._jobs else 0) + (len(self._workers) if self._workers else 0)
+        return self.waiting + (len(self._workers) if self._workers else 0)
+
+    @property
+    def waiting(self) -> int:
+        """How many of them have not begun."""
+        return len(self._jobs) if self._jobs else 0
 
     def add(self, job: JobT) -> None:
         """Put a job into the line."""

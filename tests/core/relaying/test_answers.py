@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+import anyio
 import structlog
 from fluvial.addresses import Address, Contact
 from fluvial.clock import ManualClock
 from fluvial.encoding import decode, encode
+from fluvial.errors import RemoteProtocolError
 from fluvial.identity import KeyPair, PeerId
 from fluvial.relaying.lease import make_lease
 from fluvial.relaying.room import OTHERS_MAX, OTHERS_POOL, LeaseTaken, RelayRoom
+from fluvial.testing.transport import eventually
 from prometheus_client import CollectorRegistry
 
 RELAY, CLIENT, OTHER = (KeyPair.from_secret(letter * 32) for letter in (b"r", b"c", b"o"))
@@ -35,11 +38,11 @@ class Network:
         return frozenset({CLIENT.peer_id})
 
 
-def room(network: Any) -> RelayRoom:
+def room(network: Any, *, keys: KeyPair = RELAY, relays: Sequence[Contact] = ()) -> RelayRoom:
     return RelayRoom(
-        RELAY,
+        keys,
         network="test",
-        relays=(),
+        relays=relays,
         transport=network,
         routing=network,
         weight=lambda peer: 0,
@@ -76,6 +79,38 @@ async def test_leases_that_are_repeated_cost_no_look_at_all_contacts(monkeypatch
     assert len(set(named)) > 100, "not always the same"
     assert network.listed == network.looked == 1
     assert len(made) == OTHERS_POOL
+
+
+class Relay:
+    """The transport of a client whose relay takes the third lease that it is given."""
+
+    addresses = ()
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def connected(self) -> frozenset[PeerId]:
+        return frozenset({RELAY.peer_id})
+
+    async def request(self, contact: Contact, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        self.given += 1
+        if self.given < 3:
+            raise RemoteProtocolError("too many clients have come at once; try again")
+        return encode(LeaseTaken())
+
+
+async def test_a_relay_that_does_not_take_a_lease_now_is_given_one_again(monkeypatch: Any) -> None:
+    """And no more when it has taken one; in ten minutes the next."""
+    monkeypatch.setattr("fluvial.relaying.room.LOOK_S", 0.001)
+    monkeypatch.setattr("fluvial.relaying.room.AGAIN_S", 0.002)
+    relay = Relay()
+    client = room(relay, keys=CLIENT, relays=(Contact(RELAY.peer_id),))
+    async with anyio.create_task_group() as group:
+        await group.start(client.run)
+        await eventually(lambda: relay.given == 3, "it is taken")
+        await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+    assert relay.given == 3
 
 
 async def test_of_few_contacts_those_that_are_new_are_named_at_once_and_nobody_is_named_to_itself() -> None:

@@ -293,6 +293,30 @@ class TestWhoIsDialled:
             assert time.process_time() - all_began > SLOW_S, "the key is not slow any more"
         await refused(peer, "closed")
 
+    async def test_who_shakes_hands_and_hangs_up_is_dialled_a_few_times(self, start: StartPeer) -> None:
+        """And not until the time of the message is over."""
+        peer, keys = await start(), KeyPair.generate()
+        credentials, count = Credentials(keys, NETWORK), 0
+        last_words = (Message(Kind.HELLO, body=encode(Hello((), 65_536, 131_072))), Message(Kind.GOODBYE, label="bye"))
+
+        async def serve(stream: SocketStream) -> None:
+            nonlocal count
+            count += 1
+            session = credentials.accept()
+            async with stream:
+                while session.handshake() is None:
+                    if data := session.outgoing():
+                        await stream.send(data)
+                    session.feed(await stream.receive())
+                await stream.send(session.seal(b"".join(b"".join(encode_frame(message)) for message in last_words)))
+                await hang_up(stream)
+
+        async with listening(serve) as port:
+            contact = Contact(keys.peer_id, (Address.parse(f"/ip4/127.0.0.1/tcp/{port}"),))
+            with pytest.raises(Unreachable, match="3 dials in a row"):
+                await peer.request(contact, b"hello")
+        assert count == 3
+
 
 IDLE: Final[dict[str, Callable[[RecordKeys], bytes]]] = {
     "new keys": lambda keys: keys.update(),

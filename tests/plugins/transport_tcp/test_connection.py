@@ -207,6 +207,17 @@ async def test_who_sends_more_than_its_credit_is_not_read_any_further(start: Sta
     assert gate.most == most
 
 
+async def test_two_that_ask_each_other_much_at_once_get_all_answers(start: StartPeer) -> None:
+    """Neither stops reading because its answers wait until the other one reads."""
+    one, other = await start(quiet=True, queue_bytes_max=1000), await start(quiet=True, queue_bytes_max=1000)
+    await one.request(other, b"hello")
+    async with anyio.create_task_group() as group:
+        for _ in range(450):
+            group.start_soon(one.request, other, bytes(20_000))
+            group.start_soon(other.request, one, bytes(20_000))
+    assert len(one.received) + len(other.received) == 901
+
+
 async def test_credit_for_one_way_messages_comes_back(start: StartPeer) -> None:
     """Many times the window goes through, each message charged its size and cost."""
     one, other = await start(), await start(**SMALL)

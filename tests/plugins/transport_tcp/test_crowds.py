@@ -10,12 +10,12 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, TaskGroup
 from fluvial.addresses import Address, Contact
-from fluvial.errors import Unreachable
+from fluvial.errors import RemoteProtocolError, Unreachable
 from fluvial.identity import KeyPair
 from fluvial.testing.transport import ECHO, WAIT_S, eventually
 from fluvial_transport_tcp.dialing import DIALS_OF_STRANGERS_MAX
 from fluvial_transport_tcp.framing import Kind, Message, encode_frame
-from fluvial_transport_tcp.handling import ANSWERS_WAITING_MAX
+from fluvial_transport_tcp.handling import ANSWERS_WAITING_MAX, WAITING_MAX
 from fluvial_transport_tcp.handshake import GONE
 from fluvial_transport_tcp.secure import HandshakeFailed
 
@@ -204,10 +204,13 @@ async def test_a_flood_of_pings_holds_nobody_up(start: StartPeer) -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-async def half_a_frame(other: Stranger, share: float = 0.9) -> None:
+LONG_REQUEST = Message(Kind.REQUEST, 1, ECHO, bytes(FRAME_BYTES - 1000))
+
+
+async def half_a_frame(other: Stranger, message: Message = LONG_REQUEST) -> None:
     """Begin a long message; as much of it as the other side reads."""
-    data = b"".join(encode_frame(Message(Kind.REQUEST, 1, ECHO, bytes(FRAME_BYTES - 1000))))
-    data = data[: int(len(data) * share)]
+    data = b"".join(encode_frame(message))
+    data = data[: len(data) * 9 // 10]
     with suppress(*GONE):
         for at in range(0, len(data), 16_384):
             await other.link.stream.send(other.link.session.seal(data[at : at + 16_384]))
@@ -320,6 +323,45 @@ async def test_of_who_does_not_read_answers_no_further_question_is_handled(start
     assert len(peer.received) == len(questions)
 
 
+async def test_answers_that_nobody_reads_have_a_bound_together(
+    start: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are many. Who has not read all for the longest time gives way, and whoever reads has its answers."""
+    monkeypatch.setattr("fluvial_transport_tcp.hosting.LEFTOVER_BYTES_MAX", 24 * 2**20)
+
+    async def receive(sender: Any, protocol: str, payload: bytes) -> bytes:
+        return bytes(2**20) if payload == b"much" else b""
+
+    peer, friend = await start(receive=receive, quiet=True), await start()
+    questions = b"".join(b"".join(encode_frame(Message(Kind.REQUEST, number, ECHO, b"much"))) for number in range(40))
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            other = await stack.enter_async_context(stranger(peer.contact))
+            await other.say_bytes(questions)
+        await eventually(lambda: peer.metric("closed_total", reason="stalled") == 2, "the first ones are cut")
+        assert len(await friend.request(peer, b"much")) == 2**20
+        assert peer.metric("intake_bytes") < 24 * 2**20
+
+
+async def test_of_who_sends_more_than_is_handled_no_more_is_read(start: StartPeer) -> None:
+    """Until half of it has begun; short messages would use little of the window, and much memory."""
+
+    async def receive(sender: Any, protocol: str, payload: bytes) -> bytes:
+        raise RemoteProtocolError("nobody here speaks this")  # which is paid for: little of it is begun in a second
+
+    peer = await start(receive=receive, quiet=True)
+    questions = [Message(Kind.REQUEST, number, f"made up {number}") for number in range(950)]
+    async with stranger(peer.contact) as other, anyio.create_task_group() as group:
+        group.start_soon(other.say_bytes, b"".join(b"".join(encode_frame(question)) for question in questions))
+        most = 0
+        while len(peer.received) < len(questions) // 2:
+            await anyio.sleep(0.001)
+            read = peer.metric("messages_total", direction="in", kind="request")
+            most = max(most, read - len(peer.received))
+        assert most <= WAITING_MAX + 8
+        group.cancel_scope.cancel()
+
+
 async def test_answers_that_were_asked_for_find_room(start: StartPeer) -> None:
     """Requests that fill the room may wait for answers of others."""
     asked = await start(**LONG)
@@ -335,6 +377,18 @@ async def test_answers_that_were_asked_for_find_room(start: StartPeer) -> None:
         for sender in senders:
             group.start_soon(sender.request, peer, payload)
     assert len(asked.received) == 7
+
+
+async def test_what_is_only_called_an_answer_takes_no_room(start: StartPeer) -> None:
+    """Answers go before all other messages; nobody has asked for these."""
+    peer, newcomer = await start(incoming_bytes_max=4 * FRAME_BYTES, quiet=True, **LONG), await start(**LONG)
+    async with AsyncExitStack() as stack, anyio.create_task_group() as group:
+        for _ in range(8):
+            other = await stack.enter_async_context(stranger(peer.contact))
+            group.start_soon(half_a_frame, other, Message(Kind.ANSWER, 7, body=LONG_REQUEST.body))
+        await eventually(lambda: peer.metric("closed_total", reason="protocol") == 8, "they are cut")
+        assert peer.metric("intake_bytes") == 0
+        assert await newcomer.request(peer, LONG_REQUEST.body) == LONG_REQUEST.body
 
 
 async def test_one_key_is_one_stranger(start: StartPeer) -> None:

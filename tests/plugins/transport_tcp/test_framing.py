@@ -11,6 +11,7 @@ from fluvial.errors import RemoteProtocolError
 from fluvial_transport_tcp.framing import (
     HEADER_BYTES,
     LONG_BYTES,
+    TEXT_BYTES_MAX,
     Decoder,
     Kind,
     Message,
@@ -25,10 +26,13 @@ FRAME_BYTES_MAX = 4096
 ids = st.integers(0, 2**32 - 1)
 labels = st.text(max_size=60)
 bodies = st.binary(max_size=2000)
+texts = st.binary(max_size=TEXT_BYTES_MAX)
 messages = st.one_of(
-    st.builds(Message, st.sampled_from([Kind.REQUEST, Kind.ERROR]), ids, labels, bodies),
+    st.builds(Message, st.just(Kind.REQUEST), ids, labels, bodies),
+    st.builds(Message, st.just(Kind.ERROR), ids, labels, texts),
     st.builds(Message, st.just(Kind.ANSWER), ids, st.just(""), bodies),
-    st.builds(Message, st.sampled_from([Kind.ONE_WAY, Kind.GOODBYE]), st.just(0), labels, bodies),
+    st.builds(Message, st.just(Kind.ONE_WAY), st.just(0), labels, bodies),
+    st.builds(Message, st.just(Kind.GOODBYE), st.just(0), labels, texts),
     st.builds(Message, st.sampled_from([Kind.CREDIT, Kind.PING, Kind.PONG]), ids),
     st.builds(Message, st.just(Kind.HELLO), st.just(0), st.just(""), bodies),
 )
@@ -112,6 +116,8 @@ def test_a_changed_byte_is_another_message_or_an_error(message: Message, data: s
         (struct.pack(">IBBI", 1, Kind.PING, 0, 1), "should not have"),
         (struct.pack(">IBBI", 1, Kind.ANSWER, 1, 1), "should not have"),
         (struct.pack(">IBBI", 1, Kind.ONE_WAY, 1, 0) + b"\xff", "UTF-8"),
+        (struct.pack(">IBBI", TEXT_BYTES_MAX + 2, Kind.ERROR, 1, 7), "text of a ERROR has more than 1024"),
+        (struct.pack(">IBBI", TEXT_BYTES_MAX + 2, Kind.GOODBYE, 1, 0), "text of a GOODBYE has more than 1024"),
     ],
 )
 def test_what_is_no_frame_is_refused_with_the_reason(data: bytes, why: str) -> None:

@@ -79,6 +79,7 @@ class Served:
             life=life,
             frame_bytes_max=2 * LONG,
             account=WasteRates().account(None, lambda: Rank.STRANGER, 0.0),
+            on_answer=lambda size: None,
             on_idle=lambda: None,
         )
 

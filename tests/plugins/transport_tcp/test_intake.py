@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fluvial_transport_tcp.intake import FRAME_TURN_S, LINE_MAX, OWN_BYTES, Intake, IntakeClaim, IntakeShare
+from fluvial_transport_tcp.intake import (
+    FRAME_TURN_S,
+    LARGE_FRAME_TURN_S,
+    LINE_MAX,
+    OWN_BYTES,
+    Intake,
+    IntakeClaim,
+    IntakeShare,
+)
 from fluvial_transport_tcp.standing import Rank
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,3 +187,55 @@ def test_it_never_exceeds_its_total_and_nothing_is_lost(steps: list[Step]) -> No
                 lines[number].share.give(sizes.pop())
         settle()
     assert intake.used == intake.waiting == 0
+
+
+def test_what_fits_does_not_wait_for_what_does_not() -> None:
+    """To say that a message is long costs nothing: many that wait for a place would keep it from all others."""
+    intake, _ = full()
+    long = [Line(intake) for _ in range(LINE_MAX)]
+    assert all(line.begin() is not None for line in long)
+    short = Line(intake)
+    claim = short.begin(OWN_BYTES + 1000)
+    assert claim is not None
+    assert claim.granted
+    further = Line(intake)
+    assert further.begin(OWN_BYTES + FRAME // 5) is not None, "there is not so much left"
+    assert (further.reasons, sum(len(line.reasons) for line in long)) == ([], 1), (
+        "the line is too long, and a long one goes"
+    )
+
+
+def test_who_waits_for_little_waits_a_moment_for_much() -> None:
+    intake, lines = full()
+    waits = Line(intake)
+    claim = waits.begin(OWN_BYTES + FRAME // 5)
+    assert claim is not None
+    for line in lines:
+        line.slow_s = LARGE_FRAME_TURN_S / 2
+    intake.look(0.0)
+    assert [line.reasons for line in lines] == [[], [], []]
+    lines[1].slow_s = LARGE_FRAME_TURN_S
+    intake.look(0.0)
+    assert [line.reasons for line in lines] == [[], ["crowded"], []]
+    similar = Line(intake)
+    assert similar.begin() is not None
+    waits.share.withdraw(claim)
+    lines[0].slow_s = FRAME_TURN_S - 1
+    intake.look(0.0)
+    assert lines[0].reasons == []
+
+
+def test_who_holds_much_leaves_room_for_who_wants_little() -> None:
+    """What is handled slowly is held as long as that takes, however much others need the room."""
+    longest = 12 * 2**20
+    intake = Intake(128 * 2**20, frame_bytes_max=longest)
+
+    def has_room(size: int) -> bool:
+        claim = Line(intake).begin(size)
+        return claim is None or claim.granted
+
+    for size in (longest, 2**20):
+        while has_room(size):
+            pass
+    assert intake.used > 80 * 2**20
+    assert all(has_room(200_000) for _ in range(20))

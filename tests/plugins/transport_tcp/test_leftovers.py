@@ -1,16 +1,16 @@
-"""What nobody waits for any more does not pile up over connections that do not read."""
+"""What others do not read does not pile up."""
 
 from __future__ import annotations
 
-from fluvial_transport_tcp.leftovers import SMALL, Leftovers
+from fluvial_transport_tcp.leftovers import LOOK_BYTES, SMALL, Leftovers
 
 
 class Deaf:
     """A connection that does not read."""
 
-    def __init__(self, leftovers: Leftovers, queued_bytes: int) -> None:
+    def __init__(self, leftovers: Leftovers, unread_bytes: int) -> None:
         self._leftovers = leftovers
-        self.queued_bytes = queued_bytes
+        self.unread_bytes = unread_bytes
         self.reason = ""
 
     def cut(self, reason: str, text: str) -> None:
@@ -54,3 +54,15 @@ def test_little_is_not_counted() -> None:
     for one in many:
         leftovers.look(one)
     assert not any(one.reason for one in many)
+
+
+def test_answers_count_as_well() -> None:
+    """All is looked at when some have come, not with each."""
+    leftovers = Leftovers(bytes_max=10 * SMALL)
+    deaf = [Deaf(leftovers, 4 * SMALL) for _ in range(4)]
+    for one in deaf:
+        leftovers.answered(one, LOOK_BYTES // 4)
+    assert [one.reason for one in deaf] == ["stalled", "stalled", "", ""]
+    small = Deaf(leftovers, SMALL)
+    leftovers.answered(small, LOOK_BYTES)
+    assert [one.reason for one in (*deaf[2:], small)] == ["", "", ""]

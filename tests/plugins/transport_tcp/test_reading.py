@@ -70,6 +70,7 @@ class Reading:
             pace=ReadingPace([]),
             account=self.account,
             rounds=WorkRounds(WorkClock(lambda: self.now, lambda: self.now)),
+            made=lambda number: True,
             take=self._take,
             resume=lambda: None,
         )

@@ -72,6 +72,21 @@ class TestDialling:
                 with anyio.fail_after(3):
                     assert await one.request(contact, b"hello") == b"hello"
 
+    async def test_an_address_where_somebody_stays_silent_is_overtaken(
+        self, start: StartPeer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever tells an address may have somebody there who accepts connections."""
+        monkeypatch.setattr("fluvial_transport_tcp.dialing.HANDSHAKE_STAGGER_S", 0.01)
+        monkeypatch.setattr("fluvial_transport_tcp.dialing.STAGGER_S", 0.01)
+        monkeypatch.setattr("fluvial_transport_tcp.dialing.ATTEMPT_S", 0.1)
+        one, other = await start(), await start()
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as silent:
+            port = silent.extra(SocketAttribute.local_port)
+            bad = [f"/ip4/127.0.0.{number}/tcp/{port}" for number in range(1, 6)]
+            contact = Contact(other.id, (*at(other, *bad).addresses, *other.contact.addresses))
+            assert await one.request(contact, b"hello") == b"hello"
+        assert other.metric("handshakes_total", outcome="ok") == 1
+
     async def test_names_are_resolved(self, start: StartPeer) -> None:
         one, other = await start(), await start()
         assert await one.request(at(other, f"/dns4/localhost/tcp/{other.port}"), b"hello") == b"hello"
@@ -113,6 +128,20 @@ class TestDialling:
 
             group.start_soon(with_a_bad_address)
             assert await one.request(other, b"good") == b"good"
+
+    async def test_nor_if_somebody_stays_silent_there(self, start: StartPeer) -> None:
+        """The other dial goes on until its time is over."""
+        one, other = await start(dial_timeout_s=60, handshake_timeout_s=60), await start()
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as silent,
+            anyio.create_task_group() as group,
+        ):
+            elsewhere = at(other, f"/ip4/127.0.0.1/tcp/{silent.extra(SocketAttribute.local_port)}")
+            group.start_soon(one.request, elsewhere, b"bad")
+            await eventually(lambda: "connected" in one.transport.dialling(other.id), "it is dialled there")
+            told = Contact(other.id, (Address.parse(f"/ip4/127.0.0.1/tcp/{other.port}"),))
+            assert await one.request(told, b"good") == b"good"
+            group.cancel_scope.cancel()
 
     async def test_a_peer_sends_nothing_to_itself(self, start: StartPeer) -> None:
         one = await start()

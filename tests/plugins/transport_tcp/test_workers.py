@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from fluvial_transport_tcp.accounts import WasteRates
-from fluvial_transport_tcp.kind_line import KindLine
+from fluvial_transport_tcp.kind_line import KINDS_MAX, KindLine
 from fluvial_transport_tcp.rounds import WorkRounds
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.workers import IDLE_MAX, JOBS_AT_ONCE, USEFUL, Handled, WorkerPool, Workers
@@ -243,4 +243,16 @@ def test_kinds_of_messages_take_turns_and_each_keeps_its_order() -> None:
     taken = [line.take() for _ in range(103)]
     assert [place for place, (kind, _) in enumerate(taken) if kind == "flow"] == [1, 3, 5]
     assert [number for kind, number in taken if kind == "look-up"] == list(range(100))
+    assert not line
+
+
+def test_kinds_beyond_a_number_share_a_line() -> None:
+    """A sender may make up as many names as it likes."""
+    line: KindLine[str] = KindLine()
+    for _ in range(3):
+        line.put("flow", "flow")
+    for number in range(1000):
+        line.put(f"made up {number}", "made up")
+    taken = [line.take() for _ in range(1003)]
+    assert [place for place, kind in enumerate(taken) if kind == "flow"] == [0, KINDS_MAX + 1, KINDS_MAX + 3]
     assert not line
