@@ -21,7 +21,15 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
+from fluvial.errors import (
+    DamagedParticle,
+    FluvialError,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    StorageError,
+    Unreachable,
+)
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
@@ -238,7 +246,8 @@ class Outbox:
         if this.held_back and upstream is not None:
             this.held_back = not lane.is_quick(upstream)
         in_line = lane.in_line and not this.stuck
-        if in_line and (this.places(now) > 0 or (this.places_for_quick > 0 and not this.held_back)):
+        has_place = this.places(now) > 0 or (this.places_for_quick > 0 and not this.held_back)
+        if in_line and has_place and this.takes(1):
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
@@ -269,7 +278,7 @@ class Outbox:
     def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
         """What a worker tries next, which has a place then; None if there is nothing for it."""
         now = now_s()
-        if this.away:
+        if this.away or not this.takes(0):
             return None
         if this.places(now) >= 0:
             if (row := lane.turn(now, this.is_open_to)) is None:
@@ -338,7 +347,8 @@ class Outbox:
             if isinstance(error, Refused) and error.reason == MEMORY:  # here
                 lane.put_off_all(row, now_s(), self._rng)
                 return False
-            if isinstance(error, Refused | LocalProtocolError):
+            is_full = isinstance(error, RemoteProtocolError) and lane.round is not None and lane.round.narrow()
+            if is_full or isinstance(error, Refused | LocalProtocolError):
                 lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
@@ -409,6 +419,7 @@ class Outbox:
             self._parcels.handed_over(row.key, row.peer, parcel)
             if lane.round is not None:
                 lane.round.at_once = LANE_DELIVERIES_MAX  # it takes something again
+                lane.round.widen()
             self._log.info(
                 "particle_sent",
                 particle=delivery.header.id,

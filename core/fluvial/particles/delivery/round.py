@@ -16,7 +16,11 @@ There are so many young places, for which all take turns (``lane``); a quarter o
 
 Not before a place is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
 
-Source of the rule for old places: as for ``SharedPlaces`` (``fluvial.fairness``).
+A peer that others hand much as well takes less from each of them, and answers what is beyond that with an error. So no more is under way then than the others
+that it has at that moment, and one more each time that it has taken so many. What is left waits here, where each has turns, and not each row in longer and longer pauses.
+
+Sources: of the rule for old places as for ``SharedPlaces`` (``fluvial.fairness``); of that for what is under way D.-M. Chiu, R. Jain, *Analysis of the Increase and
+Decrease Algorithms for Congestion Avoidance in Computer Networks*, Computer Networks and ISDN Systems 17 (1989).
 """
 
 from __future__ import annotations
@@ -63,6 +67,7 @@ class DeliveryRound:
 
     __slots__ = (
         "_free",
+        "_most",
         "_of_quick",
         "_old",
         "_old_of",
@@ -91,6 +96,7 @@ class DeliveryRound:
         self.over: Event | None = None
         self.timer: TimerHandle | None = None
         self._free = 0  # workers that have no row
+        self._most = float("inf")  # under way at one time
         self._young: dict[ParticleKey, tuple[float, Upstream]] = {}  # since when; the oldest is the first
         self._of_quick: set[ParticleKey] = set()  # those of them in the places for the quick
         self._old: dict[ParticleKey, Upstream] = {}
@@ -130,6 +136,21 @@ class DeliveryRound:
     def places_for_quick(self) -> int:
         """How many of those for the quick are left."""
         return self.at_once // FOR_QUICK - len(self._of_quick)
+
+    def takes(self, more: int) -> bool:
+        """Whether the peer takes so many more than those under way, and one for each worker that has no row, as far as it has shown."""
+        return len(self._young) + len(self._old) + self._free + more <= self._most
+
+    def narrow(self) -> bool:
+        """The peer has answered one of those under way with an error: it has no place for more than the others; False if there are none."""
+        others = len(self._young) + len(self._old) - 1
+        if others:
+            self._most = others
+        return others > 0
+
+    def widen(self) -> None:
+        """The peer has taken one."""
+        self._most += 1 / self._most
 
     @property
     def old(self) -> int:
