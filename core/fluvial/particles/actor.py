@@ -327,7 +327,7 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream))
+        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream.sender))
         with Contained(self._log):
             if self._place.machine_is_small and not self._turns.wanted:
                 return parcel()  # at once: nothing else is done with it meanwhile

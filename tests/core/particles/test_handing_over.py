@@ -336,7 +336,7 @@ async def test_peers_that_take_long_to_answer_keep_no_place_for_which_others_wai
 async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a number: the same for all that one sender brings, under whatever names, and another one for another."""
+    """As a number: the same for all that one sender brings, under whatever names and whosever it says that it is, and another one for another."""
     work = Work()
     branches: dict[str, int] = {}
     carry = Carrier.carry
@@ -355,7 +355,7 @@ async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
                     mine = f"{name}{number}"
                     particle = make_particle(script, keys=keys_of(mine), particle_id=mine)
                     to = a.peer_id.public_key
-                    delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, EMPTY)
+                    delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, EMPTY, number)
                     assert (await sender.deliver(delivery, a)).settled
         await until(lambda: len(work.done) == 8)
     assert branches["c0"] == branches["c1"] != branches["d0"] == branches["d1"]
