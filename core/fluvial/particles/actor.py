@@ -134,6 +134,11 @@ class Actor:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
 
+    @property
+    def upstream(self) -> Upstream:
+        """Who brought it first, and for whom."""
+        return self._session.upstream
+
     def begun_by(self, sender: PeerId) -> PeerId | None:
         """Who has brought the particle, or this peer, if something in it waits for another one, which now hands it over; None if nothing does."""
         brought_by = self._session.upstream.sender

@@ -164,7 +164,7 @@ class Inbox:
     ) -> tuple[str, PeerId | None]:
         """The outcome, for the metric; and if the particle waits here for what the sender has brought, and somebody else had brought it, who that is."""
         upstream = Upstream(sender, delivery.branch)
-        self._quota.check(particle.initiator, upstream)
+        self._check_disk(particle, upstream)
         payer = self._budget.payer(particle.initiator, upstream)
         with self._budget.reserved(payer, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved, upstream=upstream)
@@ -186,6 +186,21 @@ class Inbox:
             signatures=len(known.batches) + 1,
         )
         return "accepted", begun_by
+
+    def _check_disk(self, particle: Particle, upstream: Upstream) -> None:
+        """Raise Refused, ``quota``, if nothing of a particle is to be written that comes this way.
+
+        Whoever brings back what is here need not have brought it, and may have brought much else: what is here uses the share of those who brought it first.
+        """
+        actor = self._keeper.present.get(particle.key)
+        if actor is not None:
+            self._quota.check_under_way(particle.initiator, actor.upstream)
+        elif self._keeper.is_here(particle):
+            self._quota.check_rate(
+                particle.initiator
+            )  # who brought it is in the store; its share is asked for when something is written
+        else:
+            self._quota.check(particle.initiator, upstream)
 
     async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, upstream: Upstream) -> Known:
         """What came, decoded.
