@@ -7,6 +7,9 @@ initiators. Whoever holds more than their part is refused if the branch, and the
 back; all others are served as before. As the parts together are the limit, somebody above their part is always found; and hundreds of names
 that come one way divide one part among themselves.
 
+Where hundreds of branches of hundreds of peers hold something, a part is less than one machine takes. So a branch that holds *little* is let in also if that is more than its part,
+until there is a little more than the limit: then machines of those who hold most leave, and there is room for it again.
+
 The figures are estimates in bytes (``fluvial.air.machine.memory``, ``fluvial.air.data.weight``).
 """
 
@@ -33,6 +36,11 @@ COPIES: Final = 3
 
 ADMITTING: Final = 0.75
 """So much of the limit may be in use for something new to be let in; what goes on has the rest."""
+
+LITTLE_PART: Final = 2_048
+"""A branch with no more than this part of the limit holds little,"""
+BEYOND_PART: Final = 32
+"""and there may be this part of the limit more for such branches."""
 
 LOOKED_AT_MAX: Final = 64
 """Of those who share a part so many are looked at to find one with more than that; the next look is at others."""
@@ -287,6 +295,8 @@ class MemoryBudget:
         if self.total + more <= most or payer.upstream.sender == self._me:
             return
         self.relieve()
+        if self._has_little(payer, more):
+            most = self.bytes_max + self.bytes_max // BEYOND_PART
         if self.total + more <= most:
             return
         while self.total + more > most and (excess := self._excess(payer, more, most)) is not None:
@@ -297,6 +307,11 @@ class MemoryBudget:
                     f"{part:,} of what {payer.upstream.sender} brings; try again in some seconds",
                     reason=MEMORY,
                 )
+
+    def _has_little(self, payer: Payer, more: int) -> bool:
+        """Whether the branch that brings something holds little with so much more."""
+        _, (held, _), _ = self._levels(payer)
+        return (held + more) * LITTLE_PART <= self.bytes_max
 
     def _excess(self, payer: Payer, more: int, most: int) -> tuple[int, int] | None:
         """What somebody would hold with so much more, and their part of so much, if they would have too much."""
