@@ -313,6 +313,47 @@ def test_a_quarter_of_the_places_is_for_those_with_whom_the_peer_was_quick_and_n
     assert after not in slow, "the others have the other places"
 
 
+def test_of_the_few_that_a_peer_takes_at_one_time_one_is_for_those_with_whom_it_was_quick() -> None:
+    this, keys = DeliveryRound(16), [row_of(f"r{number}").key for number in range(6)]
+
+    def begin(key: bytes, **how: bool) -> None:
+        this.comes()
+        this.begin(ParticleKey(key), Upstream(BOB), 0.0, **how)
+
+    def end(key: bytes, *, taken: bool) -> None:
+        assert taken or this.narrow()
+        if taken:
+            this.widen()
+        this.end(ParticleKey(key))
+        this.leaves()
+
+    for key in keys[:5]:
+        begin(key)
+    for key in keys[3:5]:
+        end(key, taken=False)
+    assert not this.takes(1, quick=True), "it has refused more than three"
+    end(keys[2], taken=True)
+    assert this.takes(1, quick=True)
+    assert not this.takes(1), "the others have two of the three"
+    begin(keys[5], as_quick=True)
+    end(keys[5], taken=True)
+    assert not this.takes(1)
+    assert this.takes(1, quick=True)
+    end(keys[1], taken=True)
+    assert this.takes(1)
+    assert this.narrow() is False, "there is none that it has taken instead"
+
+
+def test_with_whom_a_peer_was_quick_in_refusing_it_was_not_quick() -> None:
+    lane = lane_of(Upstream(BOB), Upstream(ALICE), rows_each=10)
+    assert lane.is_quick(Upstream(ALICE)), "nobody knows with whom it is quick"
+    for one, done in ((BOB, True), (ALICE, False)):
+        row = lane.turn(0.0, Upstream(one).__eq__)
+        assert row is not None
+        lane.tried(row, done=done)
+        assert lane.is_quick(Upstream(one)) is done
+
+
 def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:
     lane, this = lane_of(*crowd_of(2)), DeliveryRound(1)
     assert len(begun(lane, this, 0.0)) == 1

@@ -255,8 +255,8 @@ class DeliveryLane:
         return entry.row
 
     def is_quick(self, upstream: Upstream) -> bool:
-        """Whether the peer was quick with what came this way the last time, as far as it is remembered."""
-        return upstream in self._quick
+        """Whether the peer was quick with what came this way the last time, as far as it is remembered; of everybody, if it was with nobody."""
+        return not self._quick or upstream in self._quick
 
     def tried(self, row: OutboxRow, *, done: bool, quick: bool = True) -> tuple[LaneRow, ...]:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
@@ -271,7 +271,9 @@ class DeliveryLane:
         """
         entry = self.rows[row.key]
         entry.trying = False
-        if self._line is not None:  # else there is room for all
+        if self._line is not None and (
+            done or not quick
+        ):  # else there is room for all, or the peer was quick to refuse it
             self._note_pace(entry.upstream, quick)
         if not done:
             return ()

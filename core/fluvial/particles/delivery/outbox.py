@@ -246,8 +246,9 @@ class Outbox:
         if this.held_back and upstream is not None:
             this.held_back = not lane.is_quick(upstream)
         in_line = lane.in_line and not this.stuck
-        has_place = this.places(now) > 0 or (this.places_for_quick > 0 and not this.held_back)
-        if in_line and has_place and this.takes(1):
+        for_all = this.places(now) > 0 and this.takes(1)
+        for_quick = this.places_for_quick > 0 and not this.held_back and this.takes(1, quick=True)
+        if in_line and (for_all or for_quick):
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
@@ -278,15 +279,15 @@ class Outbox:
     def _next_row(self, lane: DeliveryLane, this: DeliveryRound) -> OutboxRow | None:
         """What a worker tries next, which has a place then; None if there is nothing for it."""
         now = now_s()
-        if this.away or not this.takes(0):
+        if this.away:
             return None
-        if this.places(now) >= 0:
+        if this.places(now) >= 0 and this.takes(0):
             if (row := lane.turn(now, this.is_open_to)) is None:
                 this.stuck = lane.in_line > 0
             else:
                 this.begin(row.key, lane.upstream_of(row), now)
             return row
-        if this.places_for_quick <= 0:
+        if this.places_for_quick <= 0 or not this.takes(0, quick=True):
             return None
         row = lane.turn(now, lambda upstream: lane.is_quick(upstream) and this.is_open_to(upstream))
         this.held_back = row is None
