@@ -11,6 +11,7 @@ from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, DEAD_MAX, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.places import ANSWER_S, SLOW_FOR_S, SparePlaces
 from fluvial.particles.delivery.round import HELD_S, DeliveryRound
 from fluvial.stored import OutboxRow
 
@@ -352,6 +353,20 @@ def test_with_whom_a_peer_was_quick_in_refusing_it_was_not_quick() -> None:
         assert row is not None
         lane.tried(row, done=done)
         assert lane.is_quick(Upstream(one)) is done
+
+
+def test_spare_places_go_round_among_those_who_may_answer_soon() -> None:
+    spare, deaf = SparePlaces(2), [id_of(f"deaf {number}") for number in range(4)]
+    assert [spare.take(one, 0.0) for one in deaf[:3]] == [True, True, False]
+    assert not spare.take(deaf[0], 0.0), "it has one"
+    assert [spare.take(one, ANSWER_S) for one in deaf[2:]] == [True, True]
+    assert not spare.take(deaf[0], 3 * ANSWER_S), "it did not answer soon"
+    assert spare.take(ALICE, 3 * ANSWER_S)
+    spare.give(ALICE)
+    spare.took(ALICE, ANSWER_S / 2, 3 * ANSWER_S)
+    spare.give(deaf[0])
+    assert spare.take(ALICE, 3 * ANSWER_S)
+    assert spare.take(deaf[0], ANSWER_S + SLOW_FOR_S)
 
 
 def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:
