@@ -166,6 +166,16 @@ def test_of_a_crowd_each_one_has_its_part_of_the_places_in_line_and_who_has_noth
     assert not lane.is_full_for(Upstream(id_of("c1")))
 
 
+def test_the_branches_of_which_one_sender_speaks_are_no_crowd_to_others() -> None:
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    for number in range(300):
+        lane.put(row_of(f"{number}"), ALICE, Upstream(ALICE, number % 50))
+    for number in range(20):
+        assert not lane.is_full_for(Upstream(BOB))
+        lane.put(row_of(f"b{number}"), BOB, Upstream(BOB))
+    assert lane.is_full_for(Upstream(ALICE, 7))
+
+
 def test_what_has_gone_of_a_client_is_not_counted_any_more() -> None:
     """A client says of its own particles as well whose they are, with a number."""
     lane, alice = crowded(CROWD_ROWS_MIN - 1), Upstream(ALICE, 7)
@@ -322,7 +332,7 @@ def test_of_the_few_that_a_peer_takes_at_one_time_one_is_for_those_with_whom_it_
         this.begin(ParticleKey(key), Upstream(BOB), 0.0, **how)
 
     def end(key: bytes, *, taken: bool) -> None:
-        assert taken or this.narrow()
+        assert taken or this.narrow(ParticleKey(key))
         if taken:
             this.widen()
         this.end(ParticleKey(key))
@@ -332,6 +342,8 @@ def test_of_the_few_that_a_peer_takes_at_one_time_one_is_for_those_with_whom_it_
         begin(key)
     for key in keys[3:5]:
         end(key, taken=False)
+    begin(keys[3])
+    end(keys[3], taken=False)
     assert not this.takes(1, quick=True), "it has refused more than three"
     end(keys[2], taken=True)
     assert this.takes(1, quick=True)
@@ -342,7 +354,9 @@ def test_of_the_few_that_a_peer_takes_at_one_time_one_is_for_those_with_whom_it_
     assert this.takes(1, quick=True)
     end(keys[1], taken=True)
     assert this.takes(1)
-    assert this.narrow() is False, "there is none that it has taken instead"
+    end(keys[0], taken=True)
+    begin(keys[0])
+    assert not this.narrow(ParticleKey(keys[0])), "there is none that it has taken instead"
 
 
 def test_with_whom_a_peer_was_quick_in_refusing_it_was_not_quick() -> None:

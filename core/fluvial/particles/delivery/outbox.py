@@ -243,8 +243,8 @@ class Outbox:
         again_s = lane.enter_due(now)
         if this.stuck:
             this.stuck = lane.in_line == before and (upstream is None or not this.is_open_to(upstream))
-        if this.held_back and upstream is not None:
-            this.held_back = not lane.is_quick(upstream)
+        if this.held_back:
+            this.held_back = lane.in_line == before and (upstream is None or not lane.is_quick(upstream))
         in_line = lane.in_line and not this.stuck
         for_all = this.places(now) > 0 and this.takes(1)
         for_quick = this.places_for_quick > 0 and not this.held_back and this.takes(1, quick=True)
@@ -348,7 +348,7 @@ class Outbox:
             if isinstance(error, Refused) and error.reason == MEMORY:  # here
                 lane.put_off_all(row, now_s(), self._rng)
                 return False
-            is_full = isinstance(error, RemoteProtocolError) and lane.round is not None and lane.round.narrow()
+            is_full = isinstance(error, RemoteProtocolError) and lane.round is not None and lane.round.narrow(row.key)
             if is_full or isinstance(error, Refused | LocalProtocolError):
                 lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)

@@ -69,6 +69,7 @@ class DeliveryRound:
     """
 
     __slots__ = (
+        "_besides",
         "_free",
         "_most",
         "_of_quick",
@@ -105,6 +106,7 @@ class DeliveryRound:
         self._young: dict[ParticleKey, tuple[float, Upstream]] = {}  # since when; the oldest is the first
         self._of_quick: set[ParticleKey] = set()  # those of them in the places for the quick
         self._old: dict[ParticleKey, Upstream] = {}
+        self._besides: dict[ParticleKey, int] = {}  # of each, how many others were under way when it began
         self._old_of: Counter[Upstream | PeerId] = Counter()  # by upstream and by sender
 
     def comes(self) -> None:
@@ -158,11 +160,15 @@ class DeliveryRound:
         kept = max(1, shown // FOR_QUICK) - len(self._of_quick)
         return wanted <= max(1, shown - max(0, kept))
 
-    def narrow(self) -> bool:
-        """The peer has answered one of those under way with an error: it has no place for more than the others; False if there are none."""
-        others = self._under_way - 1
+    def narrow(self, key: ParticleKey) -> bool:
+        """The peer has answered one of those under way with an error: it has no place for more than the others; False if there are none.
+
+        Some of the others may have ended since: what was under way when it began counts, too.
+        """
+        others = max(self._under_way - 1, self._besides[key])
         if others:
-            self._most = self._shown = others
+            self._most = min(self._most, others)
+            self._shown = min(self._shown, others)
         return others > 0
 
     def widen(self) -> None:
@@ -199,6 +205,7 @@ class DeliveryRound:
     def begin(self, key: ParticleKey, upstream: Upstream, now_s: float, *, as_quick: bool = False) -> None:
         """A worker begins with a row, perhaps in one of the places for the quick."""
         self._free -= 1
+        self._besides[key] = self._under_way
         if as_quick:
             self._of_quick.add(key)
         self._young[key] = now_s, upstream
@@ -206,6 +213,7 @@ class DeliveryRound:
     def end(self, key: ParticleKey) -> bool:
         """It has been tried; whether that was quick."""
         self._free += 1
+        del self._besides[key]
         if self._young.pop(key, None) is not None:
             self._of_quick.discard(key)
             return True
