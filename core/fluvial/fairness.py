@@ -82,7 +82,9 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Branches:
-    """The numbers that a peer gives to those of whom particles come, for the peers to which it hands these on. They tell nothing else about them.
+    """The numbers that a peer gives to those who bring it particles, for the peers to which it hands these on. They tell nothing else about them.
+
+    One for each sender, whatever branches that one speaks of: those cost it nothing, and here each of them would be somebody with an equal share.
 
     Args:
         key: of this peer alone, 16 random bytes.
@@ -91,11 +93,11 @@ class Branches:
     def __init__(self, key: bytes) -> None:
         self._key: Final = key
 
-    def of(self, upstream: Upstream) -> int:
-        """The branch of what came this way: always the same one."""
-        of_sender = hashlib.blake2b(upstream.sender.public_key, key=self._key, digest_size=BRANCH_BYTES)
-        of_sender.update(upstream.branch.to_bytes(BRANCH_BYTES, "big"))
-        return int.from_bytes(of_sender.digest(), "big")
+    def of(self, sender: PeerId) -> int:
+        """The branch of what a peer has brought: always the same one."""
+        return int.from_bytes(
+            hashlib.blake2b(sender.public_key, key=self._key, digest_size=BRANCH_BYTES).digest(), "big"
+        )
 
 
 def equal(owner: object) -> int:

@@ -135,6 +135,11 @@ class Actor:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
 
+    @property
+    def upstream(self) -> Upstream:
+        """Who brought it first, and for whom."""
+        return self._session.upstream
+
     def begun_by(self, sender: PeerId) -> PeerId | None:
         """Who has brought the particle, or this peer, if something in it waits for another one, which now hands it over; None if nothing does."""
         brought_by = self._session.upstream.sender
@@ -328,7 +333,7 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream))
+        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream.sender))
         with Contained(self._log):
             if self._place.machine_is_small and not self._turns.wanted:
                 return parcel()  # at once: nothing else is done with it meanwhile

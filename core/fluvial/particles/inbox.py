@@ -23,6 +23,7 @@ from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.outcome_counts import OutcomeCounts
 from fluvial.particle import Delivery, Particle, decode_delivery
+from fluvial.particles.actor import Actor
 from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.inspection import inspect
 from fluvial.particles.keeper import Keeper
@@ -164,8 +165,9 @@ class Inbox:
     ) -> tuple[str, PeerId | None]:
         """The outcome, for the metric; and if the particle waits here for what the sender has brought, and somebody else had brought it, who that is."""
         upstream = Upstream(sender, delivery.branch)
-        self._quota.check(particle.initiator, upstream)
-        payer = self._budget.payer(particle.initiator, upstream)
+        here = self._keeper.present.get(particle.key)  # then it uses the shares of those who brought it first
+        self._check_disk(particle, upstream, here)
+        payer = self._budget.payer(particle.initiator, upstream) if here is None else here.payer
         with self._budget.reserved(payer, COPIES * len(payload)) as reserved:
             known = await self._known(particle, delivery.data, reserved, upstream=upstream)
             actor = await self._keeper.admit(particle, upstream=upstream, hops=delivery.hops)
@@ -186,6 +188,20 @@ class Inbox:
             signatures=len(known.batches) + 1,
         )
         return "accepted", begun_by
+
+    def _check_disk(self, particle: Particle, upstream: Upstream, here: Actor | None) -> None:
+        """Raise Refused, ``quota``, if nothing of a particle is to be written that comes this way.
+
+        Whoever brings back what is here need not have brought it, and may have brought much else: what is here uses the share of those who brought it first.
+        """
+        if here is not None:
+            self._quota.check_under_way(particle.initiator, here.upstream)
+        elif self._keeper.is_here(
+            particle
+        ):  # who brought it is in the store, and is asked for when something is written
+            self._quota.check_rate(particle.initiator)
+        else:
+            self._quota.check(particle.initiator, upstream)
 
     async def _known(self, particle: Particle, data: bytes, reserved: Reservation, *, upstream: Upstream) -> Known:
         """What came, decoded.

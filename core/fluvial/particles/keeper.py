@@ -129,10 +129,10 @@ class Keeper:
             StorageError: the store could not be read.
         """
         script = self._scripts.parsed(particle)
-        if script is not None and self._doors.is_free(particle.key) and not self._is_here(particle):
+        if script is not None and self._doors.is_free(particle.key) and not self.is_here(particle):
             return self._new(particle, script, upstream, hops)  # nothing to wait for
         async with self._doors.through(particle.key):
-            here = self._is_here(particle)
+            here = self.is_here(particle)
             actor = await self._open(particle.key, going_on=True) if here else None
             if actor is None and here and await self._context.store.is_spent(particle.key):
                 raise self._remember_over(particle.key, _refusal(None))
@@ -148,10 +148,10 @@ class Keeper:
         """Raise Refused, before anything is verified or decoded: ``replay`` or ``failed``, it is over here; ``busy``, it is new, and who brings it was told to wait."""
         if (over := self._over.get(particle.key)) is not None:
             raise Refused(over[0], reason=over[1])
-        if not self._is_here(particle):
+        if not self.is_here(particle):
             self._context.outbox.check_told(upstream)
 
-    def _is_here(self, particle: Particle) -> bool:
+    def is_here(self, particle: Particle) -> bool:
         """Whether a particle is perhaps in the store; False is certain."""
         return self._actors.get(particle.key) is not None or self._context.store.knows(particle)
 

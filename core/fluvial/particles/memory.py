@@ -10,6 +10,9 @@ that come one way divide one part among themselves.
 To what was accepted and holds nothing now, as after a restart, memory is *promised*. That bounds nothing but what is let in anew: there it counts as if it were held,
 and whoever goes on finds all the room that there is, however much was promised.
 
+Where hundreds of branches of hundreds of peers hold something, a part is less than one machine takes. So a branch that holds *little* is let in also if that is more than its part,
+until a little more than the limit is held: then machines of those who hold most leave, and there is room for it again.
+
 The figures are estimates in bytes (``fluvial.air.machine.memory``, ``fluvial.air.data.weight``).
 """
 
@@ -36,6 +39,11 @@ COPIES: Final = 3
 
 ADMITTING: Final = 0.75
 """So much of the limit may be in use for something new to be let in; what goes on has the rest."""
+
+LITTLE_PART: Final = 2_048
+"""A branch with no more than this part of the limit holds little,"""
+BEYOND_PART: Final = 32
+"""and there may be this part of the limit more for such branches."""
 
 LOOKED_AT_MAX: Final = 64
 """Of those who share a part so many are looked at to find one with more than that; the next look is at others."""
@@ -302,6 +310,8 @@ class MemoryBudget:
         if self.total + more_of_all <= most or payer.upstream.sender == self._me:
             return
         self.relieve()
+        if self._has_little(payer, more):  # what is promised to others does not count then
+            most, more_of_all, is_new = self.bytes_max + self.bytes_max // BEYOND_PART, more, False
         while (
             self.total + more_of_all > most and (excess := self._excess(payer, more, most, is_new=is_new)) is not None
         ):
@@ -312,6 +322,11 @@ class MemoryBudget:
                     f"{part:,} of what {payer.upstream.sender} brings; try again in some seconds",
                     reason=MEMORY,
                 )
+
+    def _has_little(self, payer: Payer, more: int) -> bool:
+        """Whether the branch that brings something has little, with so much more and what is promised to it."""
+        _, (held, _, promised), _ = self._levels(payer)
+        return (held + promised + more) * LITTLE_PART <= self.bytes_max
 
     def _excess(self, payer: Payer, more: int, most: int, *, is_new: bool) -> tuple[int, int] | None:
         """What somebody would hold with so much more, and their part of so much, if they would have too much."""

@@ -12,7 +12,7 @@ Four rules, from the mildest to the strictest:
    may be under way (rule 4): else what the others have under way would shut them out. And whoever has little here and came a way on which
    little was brought is let in whatever the others have. A part of the room is for these alone: the counters of what was brought fade, and
    what was brought may stay for longer, so others would have all of it in the end.
-4. *Room*. What is under way may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
+4. *Room*. What is under way, with all that is brought back of it, may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
 Source of rules 2 and 3: A. K. Choudhury, E. L. Hahne, *Dynamic Queue Length Thresholds for Shared-Memory Packet Switches*, IEEE/ACM Transactions
@@ -120,11 +120,21 @@ class DiskQuota:
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
 
     def check(self, initiator: PeerId, upstream: Upstream) -> None:
-        """Whether anything of an initiator is taken in now that comes this way.
+        """Whether a new particle of an initiator is taken in now that comes this way.
 
         Raises:
             Refused: ``quota``, with the time after which it may be tried again.
         """
+        self.check_rate(initiator)
+        self._check_shares(initiator, upstream, times=1)
+
+    def check_under_way(self, initiator: PeerId, upstream: Upstream) -> None:
+        """As :meth:`check`, for what comes of a particle that is here, and was brought first this way: whoever brings it now need not have brought what is here."""
+        self.check_rate(initiator)
+        self._check_shares(initiator, upstream, times=UNDER_WAY)
+
+    def check_rate(self, initiator: PeerId) -> None:
+        """The first rule alone; raises as :meth:`check`."""
         if initiator == self._me:
             return
         parts = 1 + self._weight(initiator)
@@ -134,7 +144,11 @@ class DiskQuota:
                 f"{initiator} writes more to this peer's disk than the {rate} bytes a second that it may",
                 retry_ms=math.ceil(debt / rate * 1000),
             )
-        if why := self._over(initiator, upstream, self._room - self._account.total):
+
+    def _check_shares(self, initiator: PeerId, upstream: Upstream, *, times: int) -> None:
+        if initiator == self._me:
+            return
+        if why := self._over(initiator, upstream, self._room - self._account.total, times=times):
             raise _refused(why, retry_ms=SHARE_RETRY_MS)
 
     def may_go_on(self, particle: Particle, upstream: Upstream, *, journal: int) -> bool:

@@ -17,17 +17,20 @@ from fluvial.air.machine.machine import Machine
 from fluvial.air.machine.outcomes import Answered
 from fluvial.air.syntax import parse
 from fluvial.clock import ManualClock, SystemClock
-from fluvial.identity import KeyPair
+from fluvial.errors import Refused
+from fluvial.fairness import Upstream
+from fluvial.identity import KeyPair, PeerId
 from fluvial.memory.network import LinkQuality, Memory
 from fluvial.particle import Delivery, Particle, ParticleKey
 from fluvial.particles import keeper
+from fluvial.particles.quota import DiskQuota
 from fluvial.storage import open_store
 from fluvial.story.condensed import read_condensed
 from fluvial.testing.nodes import nodes
 from fluvial.virtual.loop import BACKEND
 
 from tests.support.deliveries import SENDER, answered, make_particle, script_for, without_contents
-from tests.support.nodes import Peer, Work, keys_of, peer, until
+from tests.support.nodes import Peer, Work, chain, keys_of, peer, until
 
 BYTES_MAX = 16 * 2**20
 BYTES = "fluvial_disk_bytes"
@@ -117,6 +120,28 @@ async def test_a_sender_tries_again_when_it_was_told_to_and_hands_over_the_rest_
 # --- share and room
 
 
+async def test_what_comes_back_is_held_to_the_share_of_whoever_brought_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to that of the peer that brings it back, for which the door is closed: it has brought much else."""
+    work, check = Work(), DiskQuota.check
+
+    def closed(self: DiskQuota, initiator: PeerId, upstream: Upstream) -> None:
+        if upstream.sender == b.peer_id:
+            raise Refused("it has brought too much", reason="quota", retry_ms=1_000)
+        check(self, initiator, upstream)
+
+    monkeypatch.setattr(DiskQuota, "check", closed)
+    async with (
+        peer("b", tmp_path, serves=[work]) as b,
+        peer("a", tmp_path, knows=[b], serves=[work]) as a,
+        peer("c", tmp_path, knows=[a]) as c,
+    ):
+        await c.node.submit(c.node.particle(chain([a.peer_id, b.peer_id, a.peer_id]), ttl_ms=60_000))
+        await until(lambda: len(work.done) == 3)
+        assert a.outcomes("quota") == 0
+
+
 async def test_one_stranger_leaves_room_for_others(tmp_path: Path, storage_url: str) -> None:
     storage = {"url": storage_url, "bytes_max": BYTES_MAX, "initiator_burst_bytes": 2**40, "keep_bytes_max": BYTES_MAX}
     work = Work()
@@ -136,10 +161,10 @@ async def test_one_stranger_leaves_room_for_others(tmp_path: Path, storage_url: 
         assert "quota" in reasons
         assert b.metric(BYTES) <= BYTES_MAX
         for name in ("new", "other"):
-            particle = make_particle(script_for(b.peer_id), keys=keys_of(name))
-            data = answered(particle, keys_of(name), "v" * 100_000)
-            assert (await c.deliver(delivery(particle, b, data), b)).reason == ""
-            assert (await a.deliver(delivery(particle, b, data), b)).reason == "quota", "names are free"
+            for sender, reason in ((c, ""), (a, "quota")):  # names are free
+                particle = make_particle(script_for(b.peer_id), keys=keys_of(name), particle_id=f"of {sender.peer_id}")
+                data = answered(particle, keys_of(name), "v" * 100_000)
+                assert (await sender.deliver(delivery(particle, b, data), b)).reason == reason
 
 
 async def test_a_flow_that_writes_without_end_ends_and_its_initiator_is_told(tmp_path: Path, storage_url: str) -> None:

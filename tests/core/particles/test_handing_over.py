@@ -12,10 +12,12 @@ from fluvial.air.data.wire import encode_data
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
-from fluvial.particle import Delivery
+from fluvial.particle import Delivery, decode_delivery
+from fluvial.particles import room
 from fluvial.particles.delivery import lane, places, schedule
 from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.delivery.row_memory import ROW_BYTES
+from fluvial.particles.inbox import Inbox
 from fluvial.particles.keeper import Keeper
 from fluvial.particles.receipt import PROTOCOL
 from fluvial.seats import ContinuingAnswer
@@ -111,6 +113,32 @@ async def test_one_that_a_peer_does_not_answer_holds_up_no_others(
         for number in range(2, MANY):
             await submit(b.peer_id, a, number)
         await until(lambda: len(work.done) == MANY - 1)
+
+
+async def test_a_peer_that_takes_little_at_a_time_is_handed_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All turns are used, though two that the peer takes long for have most of the places: none waits in longer and longer pauses since there was no room."""
+    work, gate, begun = Work(), anyio.Event(), list[bytes]()
+    monkeypatch.setattr(room, "DELIVERIES_PER_SENDER", 3)
+    answer = Inbox.answer
+
+    async def held_up(self: Inbox, sender: PeerId, payload: bytes) -> bytes:
+        if decode_delivery(payload).header.id in ("p0", "p1"):
+            begun.append(payload)
+            await gate.wait()
+        return await answer(self, sender, payload)
+
+    monkeypatch.setattr(Inbox, "answer", held_up)
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        for number in range(2):
+            await submit(b.peer_id, a, number)
+        await until(lambda: len(begun) == 2)
+        for number in range(2, 2 + MANY):
+            await submit(b.peer_id, a, number)
+        await until(lambda: len(work.done) == MANY)
+        gate.set()
+        assert b.metric("fluvial_messages_total", protocol=PROTOCOL, outcome="refused") < MANY
 
 
 async def test_what_waits_for_peers_that_are_not_there_is_counted(tmp_path: Path) -> None:
@@ -308,7 +336,7 @@ async def test_peers_that_take_long_to_answer_keep_no_place_for_which_others_wai
 async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a number: the same for all that one sender brings, under whatever names, and another one for another."""
+    """As a number: the same for all that one sender brings, under whatever names and whosever it says that it is, and another one for another."""
     work = Work()
     branches: dict[str, int] = {}
     carry = Carrier.carry
@@ -327,7 +355,7 @@ async def test_a_peer_says_of_what_it_hands_on_whose_share_it_uses(
                     mine = f"{name}{number}"
                     particle = make_particle(script, keys=keys_of(mine), particle_id=mine)
                     to = a.peer_id.public_key
-                    delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, EMPTY)
+                    delivery = Delivery(to, 1, particle.header, particle.signature, particle.script, EMPTY, number)
                     assert (await sender.deliver(delivery, a)).settled
         await until(lambda: len(work.done) == 8)
     assert branches["c0"] == branches["c1"] != branches["d0"] == branches["d1"]

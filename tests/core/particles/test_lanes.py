@@ -11,6 +11,7 @@ from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, DEAD_MAX, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.places import ANSWER_S, SLOW_FOR_S, SparePlaces
 from fluvial.particles.delivery.round import HELD_S, DeliveryRound
 from fluvial.stored import OutboxRow
 
@@ -165,6 +166,16 @@ def test_of_a_crowd_each_one_has_its_part_of_the_places_in_line_and_who_has_noth
     assert not lane.is_full_for(Upstream(id_of("c1")))
 
 
+def test_the_branches_of_which_one_sender_speaks_are_no_crowd_to_others() -> None:
+    lane = DeliveryLane(THERE, ALICE, Upstream(ALICE), equal)
+    for number in range(300):
+        lane.put(row_of(f"{number}"), ALICE, Upstream(ALICE, number % 50))
+    for number in range(20):
+        assert not lane.is_full_for(Upstream(BOB))
+        lane.put(row_of(f"b{number}"), BOB, Upstream(BOB))
+    assert lane.is_full_for(Upstream(ALICE, 7))
+
+
 def test_what_has_gone_of_a_client_is_not_counted_any_more() -> None:
     """A client says of its own particles as well whose they are, with a number."""
     lane, alice = crowded(CROWD_ROWS_MIN - 1), Upstream(ALICE, 7)
@@ -311,6 +322,65 @@ def test_a_quarter_of_the_places_is_for_those_with_whom_the_peer_was_quick_and_n
     ended(lane, this, slow[0])
     (after,) = begun(lane, this, 0.1)
     assert after not in slow, "the others have the other places"
+
+
+def test_of_the_few_that_a_peer_takes_at_one_time_one_is_for_those_with_whom_it_was_quick() -> None:
+    this, keys = DeliveryRound(16), [row_of(f"r{number}").key for number in range(6)]
+
+    def begin(key: bytes, **how: bool) -> None:
+        this.comes()
+        this.begin(ParticleKey(key), Upstream(BOB), 0.0, **how)
+
+    def end(key: bytes, *, taken: bool) -> None:
+        assert taken or this.narrow(ParticleKey(key))
+        if taken:
+            this.widen()
+        this.end(ParticleKey(key))
+        this.leaves()
+
+    for key in keys[:5]:
+        begin(key)
+    for key in keys[3:5]:
+        end(key, taken=False)
+    begin(keys[3])
+    end(keys[3], taken=False)
+    assert not this.takes(1, quick=True), "it has refused more than three"
+    end(keys[2], taken=True)
+    assert this.takes(1, quick=True)
+    assert not this.takes(1), "the others have two of the three"
+    begin(keys[5], as_quick=True)
+    end(keys[5], taken=True)
+    assert not this.takes(1)
+    assert this.takes(1, quick=True)
+    end(keys[1], taken=True)
+    assert this.takes(1)
+    end(keys[0], taken=True)
+    begin(keys[0])
+    assert not this.narrow(ParticleKey(keys[0])), "there is none that it has taken instead"
+
+
+def test_with_whom_a_peer_was_quick_in_refusing_it_was_not_quick() -> None:
+    lane = lane_of(Upstream(BOB), Upstream(ALICE), rows_each=10)
+    assert lane.is_quick(Upstream(ALICE)), "nobody knows with whom it is quick"
+    for one, done in ((BOB, True), (ALICE, False)):
+        row = lane.turn(0.0, Upstream(one).__eq__)
+        assert row is not None
+        lane.tried(row, done=done)
+        assert lane.is_quick(Upstream(one)) is done
+
+
+def test_spare_places_go_round_among_those_who_may_answer_soon() -> None:
+    spare, deaf = SparePlaces(2), [id_of(f"deaf {number}") for number in range(4)]
+    assert [spare.take(one, 0.0) for one in deaf[:3]] == [True, True, False]
+    assert not spare.take(deaf[0], 0.0), "it has one"
+    assert [spare.take(one, ANSWER_S) for one in deaf[2:]] == [True, True]
+    assert not spare.take(deaf[0], 3 * ANSWER_S), "it did not answer soon"
+    assert spare.take(ALICE, 3 * ANSWER_S)
+    spare.give(ALICE)
+    spare.took(ALICE, ANSWER_S / 2, 3 * ANSWER_S)
+    spare.give(deaf[0])
+    assert spare.take(ALICE, 3 * ANSWER_S)
+    assert spare.take(deaf[0], ANSWER_S + SLOW_FOR_S)
 
 
 def test_a_lane_that_tries_whether_its_peer_is_there_has_one_place() -> None:

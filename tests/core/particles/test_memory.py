@@ -7,20 +7,23 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
+import pytest
 from fluvial.addresses import Contact
 from fluvial.air.data.content import Json
 from fluvial.air.data.wire import WireData
 from fluvial.air.machine.machine import Machine
 from fluvial.client import Flow, PreparedRun
 from fluvial.encoding import encode
+from fluvial.fairness import Payer
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
+from fluvial.particles.memory import MemoryBudget, Reservation
 from fluvial.particles.receipt import Receipt
 from fluvial.story.story import tell
 
 from tests.plugins.transport_tcp.peers import stranger
 from tests.support.deliveries import make_particle
-from tests.support.nodes import Peer, Work, id_of, keys_of, peer, until
+from tests.support.nodes import Peer, Work, chain, id_of, keys_of, peer, until
 
 IN_MEMORY = "fluvial_particles_in_memory"
 HELD = "fluvial_particles_memory_bytes"
@@ -220,6 +223,26 @@ async def test_a_suspended_particle_that_is_needed_is_restored_before_its_turn(t
             assert (await a.deliver(delivery(particles[-1], b), b)).reason == ""
             await until(lambda: again.held == len(particles))
             assert b.outcomes("repeated") == 1
+
+
+async def test_what_comes_back_uses_the_share_of_whoever_brought_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, payers, reserved = Work(), list[PeerId](), MemoryBudget.reserved
+
+    def noted(self: MemoryBudget, payer: Payer, size: int) -> Reservation:
+        payers.append(payer.upstream.sender)
+        return reserved(self, payer, size)
+
+    async with (
+        peer("b", tmp_path, serves=[work]) as b,
+        peer("a", tmp_path, knows=[b], serves=[work]) as a,
+        peer("c", tmp_path, knows=[a]) as c,
+    ):
+        monkeypatch.setattr(MemoryBudget, "reserved", noted)
+        await c.node.submit(c.node.particle(chain([a.peer_id, b.peer_id, a.peer_id]), ttl_ms=60_000))
+        await until(lambda: len(work.done) == 3)
+        assert payers[:3] == [c.peer_id, a.peer_id, c.peer_id]
 
 
 async def test_what_a_peer_has_no_memory_for_does_not_hold_up_what_others_send_there(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fluvial.errors import Refused
 from fluvial.fairness import Payer, Upstream
-from fluvial.particles.memory import ADMITTING, BySize, MemoryBudget
+from fluvial.particles.memory import ADMITTING, BEYOND_PART, LITTLE_PART, BySize, MemoryBudget
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +141,22 @@ def test_whoever_is_greedy_behind_a_gate_leaves_the_others_that_come_by_it_their
     payers = one.above(0.7)
     assert payers
     assert {payer.upstream.branch for payer in payers} == {1}
+
+
+def test_a_branch_with_little_is_let_in_though_its_part_is_less_than_that() -> None:
+    """As it is where hundreds of branches of hundreds of peers hold something; and not without end."""
+    one, little = budget(), LIMIT // LITTLE_PART
+    for number in range(50):
+        one.charge(("direct", number), of(f"direct {number}"), LIMIT // 100)
+        one.charge(("behind", number), of("name", by="gate", branch=number), LIMIT // 100)
+    modest = of("modest", by="gate", branch=1_000)
+    assert one.part(modest) < little
+    one.check(modest, little)
+    with pytest.raises(Refused):
+        one.check(modest, 2 * little)
+    one.charge("more", of("direct 1"), LIMIT // BEYOND_PART)
+    with pytest.raises(Refused):
+        one.check(modest, little)
 
 
 def test_an_initiator_for_whom_somebody_vouches_has_a_part_of_its_own_whoever_brings_it() -> None:

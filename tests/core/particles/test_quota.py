@@ -255,6 +255,17 @@ def test_what_is_under_way_may_go_beyond_the_share_but_not_for_ever() -> None:
     disk.write("b", 1_000)
 
 
+def test_what_is_brought_back_of_what_is_here_is_held_to_what_may_be_under_way() -> None:
+    disk = Disk(FAST)
+    disk.write("a", ROOM // 2 + 1)
+    assert disk.refusal("a") is not None
+    disk.quota.check_under_way(id_of("a"), Upstream(id_of("a")))
+    disk.account.add(keys_of("others").public_key, ROOM // 2 - ROOM // 10)
+    with pytest.raises(Refused, match="are free") as refused:
+        disk.quota.check_under_way(id_of("a"), Upstream(id_of("a")))
+    assert refused.value.retry_ms > 0
+
+
 def test_nobody_may_write_more_than_there_is_room_for() -> None:
     disk = Disk(FAST)
     disk.write("me", ROOM - 1_000)

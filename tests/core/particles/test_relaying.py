@@ -152,7 +152,8 @@ async def test_a_client_that_never_answers_takes_few_places(tmp_path: Path) -> N
         tasks.cancel_scope.cancel()
 
 
-async def test_who_sends_to_many_that_never_answer_leaves_places_to_other_senders(tmp_path: Path) -> None:
+async def test_who_sends_to_many_that_never_answer_leaves_places_to_others(tmp_path: Path) -> None:
+    """To other senders; and of its own to receivers that answer: it may bring them what others have begun."""
     busy: list[Receipt] = []
 
     async def never(payload: bytes) -> bytes:
@@ -182,6 +183,8 @@ async def test_who_sends_to_many_that_never_answer_leaves_places_to_other_sender
                 tasks.start_soon(hand_over, greedy, relay, name, number)
         await until(lambda: any(f"of {greedy.peer_id}" in one.explanation for one in busy))
         assert (await modest.deliver(make_delivery(id_of("stranger")), relay)).settled
+        for number in range(3):
+            assert (await greedy.deliver(make_delivery(id_of("stranger"), value=f"{number}"), relay)).settled
         tasks.cancel_scope.cancel()
 
 

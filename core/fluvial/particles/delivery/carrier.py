@@ -29,7 +29,9 @@ from fluvial.guard.guarded import GuardedRouting, GuardedTransport
 from fluvial.identity import PeerId
 from fluvial.particle import Delivery, Header, encode_delivery
 from fluvial.particles import notice
+from fluvial.particles.delivery.places import SparePlaces
 from fluvial.particles.receipt import PROTOCOL, Receipt, decode_receipt
+from fluvial.waiting import now_s
 
 Way: TypeAlias = Literal["connection", "known", "found", "relay"]
 """See the module's docstring."""
@@ -55,6 +57,8 @@ ANSWER_TIMEOUT_S: Final = 15.0
 PASSED_ON_MAX: Final = 512
 """Messages that are passed on to connected peers at the same time; they wait for answers of others, and leave room for what is meant for this peer."""
 PASSED_ON_TO_ONE_MAX: Final = 128
+SPARE_MAX: Final = 128
+"""Messages that are passed on besides, one to each receiver, where their sender has its places: it brings what others have begun as well."""
 SOUGHT_MAX: Final = 64
 """Messages for which a way is sought before they are passed on."""
 SOUGHT_FOR_ONE_MAX: Final = 16
@@ -94,6 +98,7 @@ class Carrier:
         self._hold = hold
         self._passed_on: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_TO_ONE_MAX)  # by receiver
         self._passed_on_of: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_MAX)  # the same by sender
+        self._spare: Final = SparePlaces(SPARE_MAX)
         self._sought: Final = SharedPlaces[PeerId](SOUGHT_MAX, SOUGHT_FOR_ONE_MAX)
 
     async def carry(self, delivery: Delivery) -> tuple[Receipt, Led]:
@@ -199,12 +204,15 @@ class Carrier:
     ) -> Receipt:
         """As a relay: hand encoded bytes to a peer directly; raises as :meth:`carry`, and Refused, ``busy``.
 
-        Places for this are shared by the receivers, of which some never answer, and by the senders, of which some send to hundreds of such.
+        Places for this are shared by the receivers, of which some never answer, and by the senders, of which some send to hundreds of such. One of these may
+        do so for others: so what goes to a receiver that may answer soon has a place besides.
 
         If the peer is a client of this relay that is away, they wait for it until the deadline. That is a help and no promise: the sender is told that the
         peer could not be reached, and tries again.
         """
-        if not self._passed_on_of.take(sender):
+        began_s, connected = now_s(), self.is_connected(peer)
+        is_spare = not self._passed_on_of.take(sender)
+        if is_spare and not (connected and self._spare.take(peer, began_s)):
             raise _busy(self._passed_on_of.has(sender), f"of {sender}")
         try:
             if self._passed_on.take(peer):
@@ -225,7 +233,12 @@ class Carrier:
                 raise Unreachable(f"{error.message}; it waits at the relay until {peer} is there") from error
             raise
         finally:
-            self._passed_on_of.give(sender)
+            if is_spare:
+                self._spare.give(peer)
+            else:
+                self._passed_on_of.give(sender)
+            if connected:
+                self._spare.took(peer, now_s() - began_s, now_s())
 
     async def _ask_anew(self, peer: PeerId, protocol: str, payload: bytes, sender: PeerId) -> bytes:
         """The answer to what is passed on over a connection for which a way is sought."""

@@ -9,7 +9,6 @@ for that one, which all its particles share; and one for a particle that the pee
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final
@@ -33,7 +32,7 @@ PAUSE_S_NAMED_MAX: Final = 60.0
 PAUSE_S_AWAY_MAX: Final = 30.0
 """The longest pause while a peer cannot be reached. As pauses double, none is longer than it has been away by then."""
 CROWD: Final = 16
-"""Upstreams of which a peer is being handed something, or is to be: if there are more, each turn of one of them is long in coming."""
+"""Senders of which a peer is being handed something, or is to be, times branches of one of them: if there are more, each turn of one of these is long in coming."""
 CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it,"""
 CROWD_ROWS_MIN: Final = 4
@@ -133,7 +132,8 @@ class DeliveryLane:
         self.away = ""
         self._weight = weight
         self._line: GroupedFairQueue[ParticleKey] | None = None  # of more than a few rows
-        self._ways: dict[Upstream, int] | None = None  # how many rows came which way, where they may be a crowd's
+        # How many rows came which way, by sender, where they may be a crowd's.
+        self._ways: dict[PeerId, dict[Upstream, int]] | None = None
         # Initiators of whom the peer takes nothing now: until when, and how often that was.
         self._full: dict[PeerId, tuple[float, int]] = EMPTY
         # A heap of rows that were put off, by the times when they are due.
@@ -178,16 +178,22 @@ class DeliveryLane:
         if self._ways is None:
             if len(self.rows) < 2 * CROWD:
                 return
-            self._ways = Counter(entry.upstream for entry in self.rows.values())
-        self._ways[upstream] = self._ways.get(upstream, 0) + 1
+            self._ways = {}
+            for entry in self.rows.values():
+                self._count(entry.upstream)
+        of_sender = self._ways.setdefault(upstream.sender, {})
+        of_sender[upstream] = of_sender.get(upstream, 0) + 1
 
     def is_full_for(self, upstream: Upstream) -> bool:
-        """Whether a crowd waits for a peer that takes what it gets, and who comes this way has its part of the places in line."""
-        ways = self._ways
-        if ways is None or len(ways) <= CROWD or self.failures:
+        """Whether a crowd waits for a peer that takes what it gets, and who comes this way has its part of the places in line.
+
+        Senders have equal parts, and of each its branches: those cost it nothing, and are no crowd to anybody else.
+        """
+        if self._ways is None or self.failures:
             return False
-        own = ways.get(upstream, 0)
-        return own >= CROWD_ROWS_MIN and own * len(ways) >= CROWD_ROWS
+        of_sender = self._ways.get(upstream.sender, {})
+        own, crowd = of_sender.get(upstream, 0), len(self._ways) * len(of_sender)
+        return crowd > CROWD and own >= CROWD_ROWS_MIN and own * crowd >= CROWD_ROWS
 
     def _enter(self, entry: LaneRow) -> None:
         if entry.lined or entry.trying:
@@ -255,8 +261,8 @@ class DeliveryLane:
         return entry.row
 
     def is_quick(self, upstream: Upstream) -> bool:
-        """Whether the peer was quick with what came this way the last time, as far as it is remembered."""
-        return upstream in self._quick
+        """Whether the peer was quick with what came this way the last time, as far as it is remembered; of everybody, if it was with nobody."""
+        return not self._quick or upstream in self._quick
 
     def tried(self, row: OutboxRow, *, done: bool, quick: bool = True) -> tuple[LaneRow, ...]:
         """A row had its turn. If the particle was asked for again meanwhile, it has another one; if it is not done, with the next round, or when its pause is over.
@@ -271,7 +277,9 @@ class DeliveryLane:
         """
         entry = self.rows[row.key]
         entry.trying = False
-        if self._line is not None:  # else there is room for all
+        if self._line is not None and (
+            done or not quick
+        ):  # else there is room for all, or the peer was quick to refuse it
             self._note_pace(entry.upstream, quick)
         if not done:
             return ()
@@ -306,9 +314,12 @@ class DeliveryLane:
 
     def _forget(self, entry: LaneRow) -> None:
         if self._ways is not None:
-            self._ways[entry.upstream] -= 1
-            if not self._ways[entry.upstream]:
-                del self._ways[entry.upstream]
+            of_sender = self._ways[entry.upstream.sender]
+            of_sender[entry.upstream] -= 1
+            if not of_sender[entry.upstream]:
+                del of_sender[entry.upstream]
+            if not of_sender:
+                del self._ways[entry.upstream.sender]
             if len(self.rows) <= CROWD:
                 self._ways = None
         del self.rows[entry.row.key]

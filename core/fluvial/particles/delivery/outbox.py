@@ -21,7 +21,15 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.air.data.content import ContentId
 from fluvial.clock import Clock
-from fluvial.errors import DamagedParticle, FluvialError, LocalProtocolError, Refused, StorageError, Unreachable
+from fluvial.errors import (
+    DamagedParticle,
+    FluvialError,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    StorageError,
+    Unreachable,
+)
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
@@ -235,10 +243,12 @@ class Outbox:
         again_s = lane.enter_due(now)
         if this.stuck:
             this.stuck = lane.in_line == before and (upstream is None or not this.is_open_to(upstream))
-        if this.held_back and upstream is not None:
-            this.held_back = not lane.is_quick(upstream)
+        if this.held_back:
+            this.held_back = lane.in_line == before and (upstream is None or not lane.is_quick(upstream))
         in_line = lane.in_line and not this.stuck
-        if in_line and (this.places(now) > 0 or (this.places_for_quick > 0 and not this.held_back)):
+        for_all = this.places(now) > 0 and this.takes(1)
+        for_quick = this.places_for_quick > 0 and not this.held_back and this.takes(1, quick=True)
+        if in_line and (for_all or for_quick):
             assert self._tasks is not None, "the outbox was not started"
             this.comes()
             self._tasks.start(self._work(lane, this))
@@ -271,13 +281,13 @@ class Outbox:
         now = now_s()
         if this.away:
             return None
-        if this.places(now) >= 0:
+        if this.places(now) >= 0 and this.takes(0):
             if (row := lane.turn(now, this.is_open_to)) is None:
                 this.stuck = lane.in_line > 0
             else:
                 this.begin(row.key, lane.upstream_of(row), now)
             return row
-        if this.places_for_quick <= 0:
+        if this.places_for_quick <= 0 or not this.takes(0, quick=True):
             return None
         row = lane.turn(now, lambda upstream: lane.is_quick(upstream) and this.is_open_to(upstream))
         this.held_back = row is None
@@ -338,7 +348,8 @@ class Outbox:
             if isinstance(error, Refused) and error.reason == MEMORY:  # here
                 lane.put_off_all(row, now_s(), self._rng)
                 return False
-            if isinstance(error, Refused | LocalProtocolError):
+            is_full = isinstance(error, RemoteProtocolError) and lane.round is not None and lane.round.narrow(row.key)
+            if is_full or isinstance(error, Refused | LocalProtocolError):
                 lane.put_off(row, now_s(), self._rng)
             self._failed(lane, row, parcel, error)
             if isinstance(error, Unreachable):
@@ -409,6 +420,7 @@ class Outbox:
             self._parcels.handed_over(row.key, row.peer, parcel)
             if lane.round is not None:
                 lane.round.at_once = LANE_DELIVERIES_MAX  # it takes something again
+                lane.round.widen()
             self._log.info(
                 "particle_sent",
                 particle=delivery.header.id,

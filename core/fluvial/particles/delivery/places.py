@@ -14,6 +14,7 @@ one of the places that all peers share, some hundred of them would have them all
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from fluvial.identity import PeerId
@@ -22,6 +23,10 @@ SLOW_S: Final = 0.5
 """Most peers have answered by then, and who waits for a place waits for this long at most."""
 SLOW_MAX: Final = 1_024
 """Peers that are waited for besides: as many as a transport keeps connections with."""
+ANSWER_S: Final = 1.0
+"""How long a peer may take to which something is passed on, until others have its spare place,"""
+SLOW_FOR_S: Final = 30.0
+"""and for how long it has none after that."""
 
 
 class LanePlaces:
@@ -58,3 +63,44 @@ class LanePlaces:
         del self._prompt[oldest]
         self._slow.add(oldest)
         return 0.0
+
+
+class SparePlaces:
+    """Places besides others that are all taken: one for each peer that may answer soon.
+
+    A peer that does not for ``ANSWER_S`` keeps none for which others wait, and has no further one for a while. So those who never answer hold few of
+    them at a time, however many they are. Times are in seconds, by one clock that does not go back.
+
+    Args:
+        most: how many there are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._since_s: dict[PeerId, float] = {}  # the oldest is the first
+        self._slow_s: OrderedDict[PeerId, float] = OrderedDict()  # until when; those found last are the last
+
+    def take(self, peer: PeerId, now_s: float) -> bool:
+        """Take a place for a peer; False if there is none for it now."""
+        if peer in self._since_s or self._slow_s.get(peer, now_s) > now_s:
+            return False
+        if len(self._since_s) >= self._most:
+            oldest, since_s = next(iter(self._since_s.items()))
+            if now_s - since_s < ANSWER_S:
+                return False
+            del self._since_s[oldest]
+            self.took(oldest, now_s - since_s, now_s)
+        self._since_s[peer] = now_s
+        return True
+
+    def give(self, peer: PeerId) -> None:
+        """It gives its place back, if it still has it."""
+        self._since_s.pop(peer, None)
+
+    def took(self, peer: PeerId, seconds: float, now_s: float) -> None:
+        """A peer has taken so long for something, in such a place or another one."""
+        self._slow_s.pop(peer, None)
+        if seconds >= ANSWER_S:
+            self._slow_s[peer] = now_s + SLOW_FOR_S
+            if len(self._slow_s) > SLOW_MAX:
+                self._slow_s.popitem(last=False)

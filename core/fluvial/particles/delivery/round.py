@@ -11,12 +11,17 @@ young    it has not for ``HELD_S``                    old
 old      the peer has answered                        gone
 =======  ===========================================  =======
 
-There are so many young places, for which all take turns (``lane``); a quarter of them is for those alone with whom the peer was quick the last time. Old ones cost the peer: who has some of them begins nothing new while there are too many
+There are so many young places, for which all take turns (``lane``); a quarter of them is for those alone with whom the peer was quick the last time, if it was with any. Old ones cost the peer: who has some of them begins nothing new while there are too many
 (:meth:`DeliveryRound.is_open_to`), and the fewer of them somebody has, the more there may be. Who has none always begins.
 
 Not before a place is held for long: what a peer is handed at one time waits there in the order in which it came, and here in a fair one.
 
-Source of the rule for old places: as for ``SharedPlaces`` (``fluvial.fairness``).
+A peer that others hand much as well takes less from each of them, and answers what is beyond that with an error. So no more is under way then than the others
+that it has at that moment, and one more each time that it has taken so many. What is left waits here, where each has turns, and not each row in longer and longer pauses.
+Of these few as well a quarter, and one of two, is for those with whom the peer was quick, and they try whether it takes one more: it may take seconds for each of the others.
+
+Sources: of the rule for old places as for ``SharedPlaces`` (``fluvial.fairness``); of that for what is under way D.-M. Chiu, R. Jain, *Analysis of the Increase and
+Decrease Algorithms for Congestion Avoidance in Computer Networks*, Computer Networks and ISDN Systems 17 (1989).
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ OLD_OF_SENDER: Final = 512
 """and all branches of a sender together some 80."""
 FOR_QUICK: Final = 4
 """This part of the young places is for them: it is known that these are soon free again."""
+UNDER_WAY_MAX: Final = 256
+"""More is never under way to a peer, in young and old places."""
 LARGE_BYTES: Final = 2**20
 """Of large deliveries under way at one time. A peer reads nothing more of a connection of which it has too much, and what is small would wait for that."""
 
@@ -62,10 +69,13 @@ class DeliveryRound:
     """
 
     __slots__ = (
+        "_besides",
         "_free",
+        "_most",
         "_of_quick",
         "_old",
         "_old_of",
+        "_shown",
         "_young",
         "at_once",
         "away",
@@ -91,9 +101,12 @@ class DeliveryRound:
         self.over: Event | None = None
         self.timer: TimerHandle | None = None
         self._free = 0  # workers that have no row
+        self._most = float(UNDER_WAY_MAX)  # under way at one time
+        self._shown = UNDER_WAY_MAX  # the same, but for what is only tried
         self._young: dict[ParticleKey, tuple[float, Upstream]] = {}  # since when; the oldest is the first
         self._of_quick: set[ParticleKey] = set()  # those of them in the places for the quick
         self._old: dict[ParticleKey, Upstream] = {}
+        self._besides: dict[ParticleKey, int] = {}  # of each, how many others were under way when it began
         self._old_of: Counter[Upstream | PeerId] = Counter()  # by upstream and by sender
 
     def comes(self) -> None:
@@ -131,6 +144,42 @@ class DeliveryRound:
         """How many of those for the quick are left."""
         return self.at_once // FOR_QUICK - len(self._of_quick)
 
+    def takes(self, more: int, *, quick: bool = False) -> bool:
+        """Whether the peer takes so many more than those under way, and one for each worker that has no row, as far as it has shown.
+
+        Args:
+            more: how many.
+            quick: whether they are of those with whom it was quick.
+        """
+        wanted = self._under_way + self._free + more
+        if quick:
+            return wanted <= self._most
+        shown = max(
+            self._shown, int(self._most) // 2
+        )  # where nothing is quick, it is tried at times as well whether the peer takes more
+        kept = max(1, shown // FOR_QUICK) - len(self._of_quick)
+        return wanted <= max(1, shown - max(0, kept))
+
+    def narrow(self, key: ParticleKey) -> bool:
+        """The peer has answered one of those under way with an error: it has no place for more than the others; False if there are none.
+
+        Some of the others may have ended since: what was under way when it began counts, too.
+        """
+        others = max(self._under_way - 1, self._besides[key])
+        if others:
+            self._most = min(self._most, others)
+            self._shown = min(self._shown, others)
+        return others > 0
+
+    def widen(self) -> None:
+        """The peer has taken one of those under way."""
+        self._shown = max(self._shown, self._under_way)
+        self._most = min(self._most + 1 / self._most, UNDER_WAY_MAX)
+
+    @property
+    def _under_way(self) -> int:
+        return len(self._young) + len(self._old)
+
     @property
     def old(self) -> int:
         """How many old places there are."""
@@ -156,6 +205,7 @@ class DeliveryRound:
     def begin(self, key: ParticleKey, upstream: Upstream, now_s: float, *, as_quick: bool = False) -> None:
         """A worker begins with a row, perhaps in one of the places for the quick."""
         self._free -= 1
+        self._besides[key] = self._under_way
         if as_quick:
             self._of_quick.add(key)
         self._young[key] = now_s, upstream
@@ -163,6 +213,7 @@ class DeliveryRound:
     def end(self, key: ParticleKey) -> bool:
         """It has been tried; whether that was quick."""
         self._free += 1
+        del self._besides[key]
         if self._young.pop(key, None) is not None:
             self._of_quick.discard(key)
             return True
