@@ -81,6 +81,7 @@ class Actor:
 
     Attributes:
         particle: the particle.
+        upstream: who brought it first, and for whom.
         payer: who pays for the memory that it takes.
         stored: whether it is in the store.
         was_new: whether nothing of it was stored when the session was broken.
@@ -88,6 +89,7 @@ class Actor:
 
     def __init__(self, session: ParticleSession, context: ActorContext, *, owner: ActorOwner, payer: Payer) -> None:
         self.particle = session.particle
+        self.upstream = session.upstream
         self.payer = payer
         self.stored = session.phase is not ParticlePhase.NEW
         self._session = session
@@ -135,14 +137,9 @@ class Actor:
         """Whether something waits for a call or canon of this peer."""
         return self._session.awaits(peer)
 
-    @property
-    def upstream(self) -> Upstream:
-        """Who brought it first, and for whom."""
-        return self._session.upstream
-
     def begun_by(self, sender: PeerId) -> PeerId | None:
         """Who has brought the particle, or this peer, if something in it waits for another one, which now hands it over; None if nothing does."""
-        brought_by = self._session.upstream.sender
+        brought_by = self.upstream.sender
         if brought_by == sender or (self._place.machine_is_small and not self._session.awaits(sender)):
             return None  # of a large machine that would take long to find out
         return brought_by
@@ -319,7 +316,7 @@ class Actor:
         self._session.durable(writes)
         self._place.committed()
         rows = (outbox_row(self.particle, peer, version, writes.at_ms) for peer in writes.peers)
-        self._context.outbox.put(rows, self.particle, upstream=self._session.upstream)
+        self._context.outbox.put(rows, self.particle, upstream=self.upstream)
 
     async def _end(self) -> None:
         """There is no room for what comes next: what the store has of the particle is all that there will be."""
@@ -333,7 +330,7 @@ class Actor:
 
     async def parcel(self, to: PeerId) -> Parcel:
         """What to hand to a peer now: all of it is durable. Raises Refused, ``busy``, if the actor is broken."""
-        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self._session.upstream.sender))
+        parcel = partial(self._session.parcel, to, branch=self._context.branches.of(self.upstream.sender))
         with Contained(self._log):
             if self._place.machine_is_small and not self._turns.wanted:
                 return parcel()  # at once: nothing else is done with it meanwhile
@@ -474,7 +471,7 @@ class Actor:
         """Make a call, those with heavy arguments one after another; how it ended is there for the machine then."""
         light = partial(is_light, request.arguments)
         if is_short(request.arguments) or await self._context.processor.in_turn(
-            self.particle.initiator, light, upstream=self._session.upstream, light=True
+            self.particle.initiator, light, upstream=self.upstream, light=True
         ):
             await self._end_of(request)
         else:
