@@ -196,9 +196,8 @@ class Inbox:
         """
         if here is not None:
             self._quota.check_under_way(particle.initiator, here.upstream)
-        elif self._keeper.is_here(
-            particle
-        ):  # who brought it is in the store, and is asked for when something is written
+        elif self._keeper.is_here(particle):
+            # Who brought it is in the store, and is asked for when something is written.
             self._quota.check_rate(particle.initiator)
         else:
             self._quota.check(particle.initiator, upstream)

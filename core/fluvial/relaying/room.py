@@ -103,9 +103,8 @@ class RelayRoom(Part):
         self._rng = rng
         self._log = log
         self._tasks: TaskGroup | None = None
-        self._again_s: dict[
-            PeerId, float
-        ] = {}  # of relays that have not taken the lease: when they are given one again
+        # Of relays that have not taken the lease: when they are given one again.
+        self._again_s: dict[PeerId, float] = {}
         self._leases: dict[PeerId, Lease] = {}
         self._seen_s: dict[PeerId, float] = {}
         self._named: frozenset[PeerId] = frozenset()

@@ -277,9 +277,8 @@ class DeliveryLane:
         """
         entry = self.rows[row.key]
         entry.trying = False
-        if self._line is not None and (
-            done or not quick
-        ):  # else there is room for all, or the peer was quick to refuse it
+        # Else there is room for all, or the peer was quick to refuse it.
+        if self._line is not None and (done or not quick):
             self._note_pace(entry.upstream, quick)
         if not done:
             return ()

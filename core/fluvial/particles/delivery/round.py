@@ -154,9 +154,8 @@ class DeliveryRound:
         wanted = self._under_way + self._free + more
         if quick:
             return wanted <= self._most
-        shown = max(
-            self._shown, int(self._most) // 2
-        )  # where nothing is quick, it is tried at times as well whether the peer takes more
+        # Where nothing is quick, it is tried at times as well whether the peer takes more.
+        shown = max(self._shown, int(self._most) // 2)
         kept = max(1, shown // FOR_QUICK) - len(self._of_quick)
         return wanted <= max(1, shown - max(0, kept))
 
