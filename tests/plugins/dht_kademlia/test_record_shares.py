@@ -181,14 +181,20 @@ def test_the_estimate_covers_what_a_record_takes() -> None:
             record = record_of(f"p {number}", challenge, **shape)
             requests.append(encode([challenge, record]))
         senders = [peer_of(f"s {number}") for number in range(64)]
-        store = store_of()
-        tracemalloc.start()
-        try:
-            for sender, request in zip(senders, requests, strict=True):
-                challenge, record = decode(request, tuple[Challenge, ProviderRecord], what="pair")
-                store.put(challenge, record, NOW, sender)
-            del challenge, record
-            taken = tracemalloc.get_traced_memory()[0]
-        finally:
-            tracemalloc.stop()
-        assert store.bytes / 1.5 < taken < store.bytes
+        # Tables of the whole process may happen to grow meanwhile, but not twice.
+        taken, estimate = min(put_and_weighed(senders, requests) for _ in range(2))
+        assert estimate / 1.5 < taken < estimate
+
+
+def put_and_weighed(senders: list[PeerId], requests: list[bytes]) -> tuple[int, int]:
+    """The bytes that records take which come in these requests, and what is counted for them."""
+    store = store_of()
+    tracemalloc.start()
+    try:
+        for sender, request in zip(senders, requests, strict=True):
+            challenge, record = decode(request, tuple[Challenge, ProviderRecord], what="pair")
+            store.put(challenge, record, NOW, sender)
+        del challenge, record
+        return tracemalloc.get_traced_memory()[0], store.bytes
+    finally:
+        tracemalloc.stop()
