@@ -191,9 +191,8 @@ class FrameReader:
         head = self._decoder.head
         if head is not None and not self._frame_bytes:
             solicited = head.kind in ANSWERS
-            if solicited and not self._made(
-                head.id
-            ):  # to call a message an answer would give it room before all others
+            # To call a message an answer would give it room before all others.
+            if solicited and not self._made(head.id):
                 raise not_made(head.id)
             if not self._has_room(head.frame_bytes, solicited):
                 return False

@@ -165,9 +165,8 @@ class _Search:
         for what in inside.reads:
             if self._look(1 + scope.links // LINKS_OF_A_LOOK):
                 yield
-            if self._first_time(
-                id(scope), id(what)
-            ):  # the script has one of each; the path in it may have thousands of steps
+            # By its id: the script has one of each, and the path in it may have thousands of steps.
+            if self._first_time(id(scope), id(what)):
                 yield from self._read(scope, *what)
         for iterator in inside.onward:
             if self._look(1 + scope.depth // LINKS_OF_A_LOOK):
