@@ -99,7 +99,7 @@ class ParticleSession:
         self.phase = ParticlePhase.NEW
         self.failure: FlowFailed | None = None
         self.journal_bytes = 0
-        self._header_bytes = particle.header.listed_bytes
+        self._particle_bytes = getsizeof(particle.script) + particle.header.listed_bytes
         self._machine = machine
         self._pruning = pruning
         self._destinations_max = destinations_max
@@ -333,7 +333,7 @@ class ParticleSession:
     @property
     def held(self) -> int:
         """How many bytes of memory it holds, about."""
-        return self._machine.held + self._exchange.held + getsizeof(self.particle.script) + self._header_bytes
+        return self._machine.held + self._exchange.held + self._particle_bytes
 
     def release(self) -> Iterator[None]:
         """Give back the memory, in slices. Nothing can be asked of the session any more: another one must be restored."""

@@ -95,9 +95,10 @@ class Operands:
 
     Attributes:
         links: the links of scopes that were gone through since this was last set to 0, where they were many, and what takes as long.
+        held: how many bytes of memory it takes, about.
     """
 
-    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals", "links")
+    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals", "held", "links")
 
     def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
@@ -105,12 +106,7 @@ class Operands:
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
         self._calls: dict[int, Provenance] = EMPTY
-        self.links = 0
-
-    @property
-    def held(self) -> int:
-        """How many bytes of memory it takes, about."""
-        return LITERAL_BYTES * (len(self._literals) + len(self._calls))
+        self.links = self.held = 0
 
     # --- values
 
@@ -178,6 +174,7 @@ class Operands:
             case tree.Ttl():
                 json = environment.ttl_ms
         found = self._literals[id(operand)] = literal(json, environment.initiator)
+        self.held += LITERAL_BYTES
         self._alive.append(operand)  # an id names an operand as long as that lives
         return found
 
@@ -212,6 +209,7 @@ class Operands:
             if self._calls is EMPTY:
                 self._calls = {}
             self._calls[node.number] = call
+            self.held += LITERAL_BYTES
         return call
 
     def text(self, operand: tree.Triplet, reader: Viewpoint) -> str:
