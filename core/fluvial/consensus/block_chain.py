@@ -13,6 +13,8 @@ from fluvial.ledger.statements import ValidatorSet, Verify
 ANSWER_BLOCKS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 1 << 18
 """Whoever asks executes an answer in one piece: a block or two that are full, some 0.1 s."""
+UNPROVEN_BYTES_MAX: Final = 4 << 20
+"""So far it is looked for a block with a proof: nobody takes a larger answer."""
 RECENT_BYTES_MAX: Final = 96 << 20
 """Of payloads in memory: those of as many blocks as a proof may reach back, and as votes for checkpoints are gathered for, if each is as large as it may be."""
 
@@ -206,7 +208,9 @@ def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height
     for block, its_proof in found:
         size += len(block.payload) + 300
         too_much = len(blocks) >= ANSWER_BLOCKS_MAX or size > ANSWER_BYTES_MAX
-        if (too_much and proven) or len(blocks) >= 256 or (blocks and block.header.epoch != blocks[0].header.epoch):
+        if (too_much and proven) or len(blocks) >= 256 or size > UNPROVEN_BYTES_MAX:
+            break
+        if blocks and block.header.epoch != blocks[0].header.epoch:
             break
         blocks.append(block)
         if its_proof is not None:
