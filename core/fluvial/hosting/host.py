@@ -6,7 +6,7 @@ event loop, one event at a time. A view is shown once its block is durable here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -67,8 +67,6 @@ from fluvial.waiting import now_s
 PROTOCOL: Final = "/fluvial/consensus/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
-WISH_BYTES_MAX: Final = 128
-"""Of a question for a part of a snapshot, which is kept until its turn comes."""
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 
 
@@ -211,6 +209,7 @@ class ConsensusHost(Consensus):
                 raise self._failure
         finally:
             mark.close()
+            self._desk.close()
             if self._news is not None:
                 self._news.close()
 
@@ -361,7 +360,7 @@ class ConsensusHost(Consensus):
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
-    def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
+    def _received(self, sender: PeerId, payload: bytes) -> bytes:
         replica = self._running()
         assert self._tasks is not None, "it runs"
         assert self._messages is not None, "it runs"
@@ -371,33 +370,26 @@ class ConsensusHost(Consensus):
         useful = False
         for data in messages:
             known = self._is_known(sender)
+            answer = partial(self._answer, sender, data)
             match tag_of(data):
                 case b"ask" if not known and not self._messages.is_idle(sender):
                     continue  # it has not read what it was answered before
                 case b"ask":
                     base = replica.chain.base
-                    if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
-                        self._take(replica, sender, data)
+                    self._desk.ask_blocks(sender, data, self._store, self._tasks, answer, known=known, base=base)
                     useful = True
                 case b"wants":
-                    continue  # in its turn, below
+                    self._desk.ask_part(sender, data, answer, known=known)
+                    useful = True
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
                 case _:
                     useful |= self._take(replica, sender, data) or known
-        wishes = [data for data in messages if tag_of(data) == b"wants"]
-        if any(len(data) > WISH_BYTES_MAX for data in wishes):
-            raise RemoteProtocolError("this is no question for a part of a snapshot")
-        if wishes:
-            return self._hand_out(replica, sender, wishes)
         return b"" if useful else RefusingAnswer()
 
-    async def _hand_out(self, replica: Replica, sender: PeerId, wishes: Sequence[bytes]) -> bytes:
-        """Answer who wants parts of a snapshot, each in its turn."""
-        for data in wishes:
-            if await self._desk.take_turn(sender, known=replica.validators.index(sender) is not None):
-                self._take(replica, sender, data)
-        return b""
+    def _answer(self, sender: PeerId, question: bytes) -> None:
+        """Let the replica answer a question whose turn it is."""
+        self._step(lambda replica: replica.receive(sender, question, self._now(), self._wall()))
 
     def _take(self, replica: Replica, sender: PeerId, data: bytes) -> bool:
         """Let the replica handle a message; whether anything follows from it."""
