@@ -6,7 +6,7 @@ Parts of snapshots are handed out in turns, to validators as well, who do not wa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Sequence
 from logging import ERROR
 from typing import Final
 
@@ -72,10 +72,11 @@ class HistoryDesk:
         for line in (self._blocks, *self._parts.values()):
             line.close()
 
-    @property
-    def followers(self) -> Iterable[PeerId]:
-        """Those who are no validators and have asked lately: they are told of new blocks."""
-        return self._followers
+    def followers(self, connected: Container[PeerId]) -> Sequence[PeerId]:
+        """Those who are no validators, have asked lately and are still connected: they are told of new blocks."""
+        for gone in [one for one in self._followers if one not in connected]:
+            del self._followers[gone]
+        return list(self._followers)
 
     def ask_blocks(
         self,

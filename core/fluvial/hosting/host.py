@@ -194,7 +194,7 @@ class ConsensusHost(Consensus):
                 self._messages = Messenger(
                     peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX, known=self._is_known
                 )
-                self._news = FollowerNews(self._messages, lambda: self._desk.followers, self._status)
+                self._news = FollowerNews(self._messages, lambda: self._desk.followers(peers.connected()), self._status)
                 self._transactions.open(tasks)
                 tasks.start_soon(self._writer.run)
                 tasks.start_soon(self._keeper.run)
@@ -336,10 +336,14 @@ class ConsensusHost(Consensus):
         assert self._messages is not None, "it is made before the first output"
         me = self._context.keys.peer_id
         if to is not None:
-            if to != me:  # a silent peer does not count itself among the validators
+            if to != me and self._is_told(to):  # a silent peer does not count itself among the validators
                 self._messages.send(to, data)
             return
         self._messages.broadcast((peer for peer in self._running().validators.peers if peer != me), data)
+
+    def _is_told(self, peer: PeerId) -> bool:
+        """Whether a peer is told something: others than validators only while they are connected, unless they are asked. Nobody has us look for them."""
+        return self._is_known(peer) or peer in self._context.peers.connected() or self._running().is_asked(peer)
 
     def _installed(self, snapshot: ProvenState) -> None:
         self._step(lambda replica: replica.installed(snapshot, self._now(), self._wall()))

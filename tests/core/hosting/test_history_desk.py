@@ -191,10 +191,12 @@ async def test_only_so_many_followers_are_told_and_garbage_makes_none() -> None:
         asking = Asking(desk, store, tasks)
         for number in range(FOLLOWERS_MAX + 50):
             asking.ask(keys_of(f"follower {number}").peer_id, 2)
-        assert len(list(desk.followers)) == FOLLOWERS_MAX
+        newest = [keys_of(f"follower {number}").peer_id for number in range(50, FOLLOWERS_MAX + 50)]
+        assert desk.followers(set(newest)) == newest
         with pytest.raises(RemoteProtocolError):
             desk.ask_blocks(EVE, b"garbage", store, tasks, lambda: None, known=False)
-        assert EVE not in desk.followers
+        assert desk.followers({EVE, *newest[:3]}) == newest[:3]
+        assert desk.followers(set(newest)) == newest[:3], "who was gone asks again"
         desk.close()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from fluvial.assembly.peers import DirectPeers
 from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus, SnapshotAsk
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
@@ -241,3 +243,24 @@ async def test_strangers_cannot_hold_up_the_ledger(tmp_path: Path) -> None:
         assert replica is not None
         assert not replica.alarmed
         assert not replica.evidence
+
+
+async def test_nobody_is_looked_for_who_has_asked_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[object] = []
+    send = DirectPeers.send
+
+    async def watched(self: DirectPeers, to: Any, protocol: str, payload: bytes) -> None:
+        looked_for.append(to)
+        await send(self, to, protocol, payload)
+
+    async with ledger_nodes(tmp_path) as network:
+        eve = await network.start("eve")
+        network.introduce()
+        ada = network["ada"]
+        await until_height(ada, 2)
+        await eve.node.assembly.peers.request(ada.peer_id, PROTOCOL, encode([encode(HistoryAsk(0))]), timeout_s=5)
+        await until_height(ada, host_of(ada).view().height + 1)
+        await network.stop("eve")
+        monkeypatch.setattr(DirectPeers, "send", watched)
+        await until_height(ada, host_of(ada).view().height + 3)
+        assert eve.peer_id not in looked_for
