@@ -42,6 +42,7 @@ from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.follower_news import FollowerNews
 from fluvial.hosting.genesis_file import read_genesis
+from fluvial.hosting.handing_over import TRANSACTIONS
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
@@ -53,7 +54,7 @@ from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
-from fluvial.hosting.transaction_desk import TRANSACTIONS, TRANSACTIONS_BYTES_MAX, TransactionDesk
+from fluvial.hosting.transaction_desk import TRANSACTIONS_BYTES_MAX, TransactionDesk
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -124,7 +125,7 @@ class ConsensusHost(Consensus):
         return self._shown.view
 
     async def submit(self, transaction: bytes) -> None:
-        """Let a transaction wait for a block, here and at the other validators; a follower hands it to a validator.
+        """Let a transaction wait for a block, here and at the other validators; a follower hands it to several.
 
         Raises:
             Refused: it can never be in a block, or there is no room, or no validator can be reached.

@@ -1,4 +1,4 @@
-"""Transactions on their way into blocks: a validator takes them and tells the others of them, a follower hands them to a validator."""
+"""Transactions on their way into blocks: a validator takes them and tells the others of them, a follower hands them to several."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from fluvial.consensus.replica import Replica
-from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError, Refused
+from fluvial.encoding import encode
+from fluvial.errors import Refused
+from fluvial.hosting.handing_over import TRANSACTIONS, HandingOver
 from fluvial.hosting.messenger import FRAME_BYTES, Messenger, messages_of
 from fluvial.identity import PeerId
 from fluvial.ledger.execution import refusal
@@ -21,8 +22,6 @@ from fluvial.ledger.urgent import NoRoom
 from fluvial.ports import Context
 from fluvial.seats import RefusingAnswer
 
-TRANSACTIONS: Final = "/fluvial/transactions/1"
-SUBMIT_S: Final = 10.0
 TRANSACTIONS_BYTES_MAX: Final = FRAME_BYTES + TRANSACTION_BYTES_MAX
 """Of one message to this desk: what :class:`Messenger` puts together, with one transaction that is as large as it may be."""
 YIELD_EVERY: Final = 16
@@ -93,7 +92,7 @@ class TransactionDesk:
         self._messages = Messenger(self._peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
 
     async def submit(self, transaction: bytes) -> None:
-        """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to a validator.
+        """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to several.
 
         Raises:
             Refused: it can never be in a block, or there is no room, or no validator can be reached.
@@ -108,21 +107,12 @@ class TransactionDesk:
         await self._hand_over(replica, transaction)
 
     async def _hand_over(self, replica: Replica, transaction: bytes) -> None:
-        """Give a transaction to a validator, the first that answers."""
-        validators = [peer for peer in replica.validators.peers if peer != self._me]
+        """Give a transaction to validators, at first to those that are connected."""
         connected = self._peers.connected()
-        self._rng.shuffle(validators)
-        for peer in sorted(validators, key=lambda one: one not in connected):
-            try:
-                answer = await self._peers.request(peer, TRANSACTIONS, encode([transaction]), timeout_s=SUBMIT_S / 2)
-                reasons = decode(answer, list[str], what="answer of a validator")
-            except FluvialError as error:
-                self._log.info("validator_does_not_answer", validator=peer, error=error.message)
-                continue
-            if reasons and reasons[0]:
-                raise Refused(f"a validator does not take this transaction: {reasons[0]}", reason="transaction")
-            return
-        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+        others = [peer for peer in replica.validators.peers if peer != self._me]
+        self._rng.shuffle(others)
+        others.sort(key=lambda one: one not in connected)
+        await HandingOver(self._peers, replica.validators, self._log).run(transaction, others)
 
     async def answer(self, sender: PeerId, payload: bytes) -> bytes:
         """Transactions of a validator, a follower or a client; answers with a reason for each that is refused.

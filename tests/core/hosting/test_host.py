@@ -15,9 +15,9 @@ from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, Led
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.hosting.follower_news import GAP_S
+from fluvial.hosting.handing_over import TRANSACTIONS
 from fluvial.hosting.history_desk import WISH_BYTES_MAX
 from fluvial.hosting.host import PROTOCOL
-from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account

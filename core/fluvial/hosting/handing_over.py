@@ -1,0 +1,110 @@
+"""A follower's transaction on its way to validators: to as many that one of them is correct, and to others in place of those that are slow or do not take it.
+
+What fewer validators say than may lie is believed by nobody: one that drops a transaction, refuses it or hangs keeps it from no block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+from structlog.stdlib import BoundLogger
+
+from fluvial.encoding import decode, encode
+from fluvial.errors import FluvialError, Refused
+from fluvial.identity import PeerId
+from fluvial.ledger.statements import ValidatorSet
+from fluvial.ports import Peers
+
+TRANSACTIONS: Final = "/fluvial/transactions/1"
+ANSWER_S: Final = 5.0
+"""How long a validator may take to answer."""
+PATIENCE_S: Final = 0.5
+"""After so long without an answer one more validator is asked."""
+
+
+class HandingOver:
+    """One transaction.
+
+    Args:
+        peers: the port.
+        validators: of the epoch; powers are counted, not validators.
+        log: for those that do not answer.
+    """
+
+    def __init__(self, peers: Peers, validators: ValidatorSet, log: BoundLogger) -> None:
+        self._peers, self._validators, self._log = peers, validators, log
+        self._open = 0
+        self._hopeful = 0  # of those that have taken it, or still may
+        self._taken = self._refused = 0
+        self._reasons: list[str] = []
+        self._news = anyio.Event()
+
+    async def run(self, transaction: bytes, order: Sequence[PeerId]) -> None:
+        """Hand a transaction over.
+
+        Args:
+            transaction: its bytes.
+            order: validators, in the order in which they are asked.
+
+        Raises:
+            Refused: they do not take it, or none can be reached.
+        """
+        left = iter(order)
+        payload = encode([transaction])
+        async with anyio.create_task_group() as tasks:
+            following = next(left, None)
+            while not self._is_settled and (following is not None or self._open):
+                if following is not None and (self._is_short or not await self._hears_in_time()):
+                    self._open += 1
+                    self._hopeful += self._power(following)
+                    tasks.start_soon(self._ask, following, payload)
+                    following = next(left, None)
+                elif following is None:
+                    await self._news.wait()
+                    self._news = anyio.Event()
+            tasks.cancel_scope.cancel()
+        if self._taken:
+            return
+        if self._reasons:
+            raise Refused(f"a validator does not take this transaction: {self._reasons[0]}", reason="transaction")
+        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether one that is correct has taken it, or refused it."""
+        most = self._validators.faulty_max
+        return self._taken > most or (self._refused > most and not self._taken)
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether too few are asked."""
+        return self._hopeful <= self._validators.faulty_max
+
+    async def _hears_in_time(self) -> bool:
+        with anyio.move_on_after(PATIENCE_S):
+            await self._news.wait()
+        heard, self._news = self._news.is_set(), anyio.Event()
+        return heard
+
+    async def _ask(self, peer: PeerId, payload: bytes) -> None:
+        power = self._power(peer)
+        try:
+            answer = await self._peers.request(peer, TRANSACTIONS, payload, timeout_s=ANSWER_S)
+            reasons = decode(answer, list[str], what="answer of a validator")
+            if reasons and reasons[0]:
+                self._reasons.append(reasons[0])
+                self._refused += power
+                self._hopeful -= power
+            else:
+                self._taken += power
+        except FluvialError as error:
+            self._log.info("validator_does_not_answer", validator=peer, error=error.message)
+            self._hopeful -= power
+        self._open -= 1
+        self._news.set()
+
+    def _power(self, peer: PeerId) -> int:
+        index = self._validators.index(peer)
+        return 0 if index is None else self._validators.members[index].power

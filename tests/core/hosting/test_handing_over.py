@@ -1,0 +1,90 @@
+"""A follower hands its transactions to validators, of which some hang, lie or are away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import pytest
+import structlog
+from fluvial.encoding import encode
+from fluvial.errors import Refused, Unreachable
+from fluvial.hosting.handing_over import ANSWER_S, PATIENCE_S, HandingOver
+from fluvial.identity import PeerId
+from fluvial.ledger.statements import Validator, ValidatorSet
+from fluvial.testing.nodes import keys_of
+from fluvial.virtual.loop import BACKEND
+
+NAMES = ("ada", "bob", "cyd", "dan")
+PEERS = [keys_of(name).peer_id for name in NAMES]
+VALIDATORS = ValidatorSet(Validator(str(peer)) for peer in PEERS)
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    return BACKEND
+
+
+class Answering:
+    """Validators that say something to a transaction after a while; None if they never do."""
+
+    def __init__(self, says: Mapping[str, str | None]) -> None:
+        self._says = dict(zip(PEERS, (says.get(name, "") for name in NAMES), strict=True))
+        self.asked: list[str] = []
+
+    async def request(self, to: PeerId, protocol: str, payload: bytes, *, timeout_s: float) -> bytes:
+        self.asked.append(NAMES[PEERS.index(to)])
+        says = self._says[to]
+        await anyio.sleep(0.01 if says is not None else timeout_s)
+        if says in (None, "away"):
+            raise Unreachable("no answer")
+        return encode([says])
+
+
+async def handed_over(says: Mapping[str, str | None], validators: ValidatorSet = VALIDATORS) -> tuple[list[str], float]:
+    """Who was asked, and how long it took."""
+    peers: Any = Answering(says)
+    began = anyio.current_time()
+    await HandingOver(peers, validators, structlog.get_logger()).run(b"transaction", PEERS[: len(validators)])
+    return peers.asked, anyio.current_time() - began
+
+
+async def test_so_many_have_it_that_one_of_them_is_correct() -> None:
+    assert await handed_over({}) == (["ada", "bob"], pytest.approx(0.01))
+    few = ValidatorSet(VALIDATORS.members[:3])
+    assert await handed_over({}, few) == (["ada"], pytest.approx(0.01))
+    heavy = ValidatorSet([Validator(str(PEERS[0]), 9), *VALIDATORS.members[1:]])
+    assert (await handed_over({}, heavy))[0] == ["ada"], "it has more power than may lie"
+
+
+async def test_one_that_hangs_keeps_nobody_waiting() -> None:
+    asked, took_s = await handed_over({"ada": None})
+    assert asked == ["ada", "bob", "cyd"]
+    assert took_s <= PATIENCE_S + 0.1
+
+
+async def test_one_that_is_away_or_lies_is_replaced_by_another() -> None:
+    for says in ("away", "a lie"):
+        asked, took_s = await handed_over({"bob": says})
+        assert asked == ["ada", "bob", "cyd"]
+        assert took_s < 0.1
+
+
+async def test_what_more_say_than_may_lie_is_believed() -> None:
+    with pytest.raises(Refused, match="not take this transaction: nonce"):
+        await handed_over({"ada": "nonce", "bob": "nonce"})
+    with pytest.raises(Refused, match="not take this transaction: nonce"):
+        await handed_over({"ada": "nonce", "bob": None, "cyd": "away", "dan": "away"})
+    # One had it before the others, who have it in a block by now.
+    await handed_over({"bob": "nonce", "cyd": "nonce", "dan": "nonce"})
+
+
+async def test_nobody_is_there() -> None:
+    began = anyio.current_time()
+    with pytest.raises(Refused, match="no validator can be reached"):
+        await handed_over(dict.fromkeys(NAMES, "away"))
+    assert anyio.current_time() - began < 0.1
+    with pytest.raises(Refused, match="no validator can be reached"):
+        await handed_over(dict.fromkeys(NAMES))
+    assert anyio.current_time() - began < ANSWER_S + 3 * PATIENCE_S
