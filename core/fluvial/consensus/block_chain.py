@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from fluvial.consensus.wire import HistoryAnswer
@@ -216,6 +216,22 @@ def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height
         if its_proof is not None:
             proven, proof = len(blocks), its_proof
     return HistoryAnswer(tuple(blocks[:proven]), proof, height, base)
+
+
+def beginning(answer: HistoryAnswer, height: int) -> tuple[Sequence[LedgerBlock], FinalityProof | None]:
+    """The first blocks of an answer, with its proof if that is for the last of them: as many as are executed in one piece, whoever has sent more.
+
+    Args:
+        answer: was proven to be final.
+        height: up to which blocks are here.
+    """
+    size = 0
+    for number, block in enumerate(answer.blocks, 1):
+        if block.header.height > height:
+            size += len(block.payload)
+        if size >= ANSWER_BYTES_MAX and number < len(answer.blocks):
+            return answer.blocks[:number], None
+    return answer.blocks, answer.proof
 
 
 def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:

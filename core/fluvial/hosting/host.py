@@ -47,7 +47,7 @@ from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogDatabase, LogWriter
-from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of, of_stranger
+from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, looked_at, messages_of
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
@@ -344,7 +344,8 @@ class ConsensusHost(Consensus):
 
     def _is_told(self, peer: PeerId) -> bool:
         """Whether a peer is told something: others than validators only while they are connected, unless they are asked. Nobody has us look for them."""
-        return self._is_known(peer) or peer in self._context.peers.connected() or self._running().is_asked(peer)
+        known = self._is_known(peer) or peer in self._context.peers.connected()
+        return known or bool(self._running().asked_for(peer))
 
     def _installed(self, snapshot: ProvenState) -> None:
         self._step(lambda replica: replica.installed(snapshot, self._now(), self._wall()))
@@ -369,11 +370,9 @@ class ConsensusHost(Consensus):
         replica = self._running()
         assert self._tasks is not None, "it runs"
         assert self._messages is not None, "it runs"
-        messages = messages_of(payload)
-        if not self._is_known(sender):
-            messages = of_stranger(messages, asked=replica.is_asked(sender))
+        asked = replica.asked_for(sender)
         useful = False
-        for data in messages:
+        for data in looked_at(messages_of(payload), known=self._is_known(sender), asked=asked):
             known = self._is_known(sender)
             answer = partial(self._answer, sender, data)
             match tag_of(data):

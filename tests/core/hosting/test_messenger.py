@@ -9,10 +9,18 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, SnapshotAnswer
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.hosting import messenger as messenger_module
-from fluvial.hosting.messenger import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Messenger, messages_of
+from fluvial.hosting.messenger import (
+    FRAME_BYTES_MAX,
+    FRAME_MESSAGES_MAX,
+    STRANGERS_MESSAGES_MAX,
+    Messenger,
+    looked_at,
+    messages_of,
+)
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import TRANSACTIONS_MAX
 from fluvial.ledger.transactions import decode_payload
@@ -131,3 +139,14 @@ def test_a_frame_of_too_many_items_is_refused_before_they_are_made(
     finally:
         tracemalloc.stop()
     assert peak < size / 10
+
+
+def test_of_a_frame_one_answer_of_each_kind_is_looked_at_and_of_strangers_what_they_were_asked() -> None:
+    history, part = encode(HistoryAnswer((), None, 1)), encode(SnapshotAnswer(()))
+    ask, vote = encode(HistoryAsk(0)), encode(EngineMessage(0, b""))
+    frame = [history, part, ask, history, vote, part, vote]
+    nothing: frozenset[bytes] = frozenset()
+    assert looked_at(frame, known=True, asked=nothing) == [history, part, ask, vote, vote]
+    assert looked_at(frame, known=False, asked=nothing) == [ask]
+    assert looked_at(frame, known=False, asked=frozenset({b"history"})) == [history, ask]
+    assert looked_at([ask] * 100, known=False, asked=nothing) == [ask] * STRANGERS_MESSAGES_MAX
