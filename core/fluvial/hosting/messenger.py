@@ -128,7 +128,7 @@ class Messenger:
         peers: the port.
         protocol: its name.
         tasks: runs a task for each peer that has to be waited for.
-        peers_max: to so many different ones; messages to further peers are dropped.
+        peers_max: to so many different ones; messages to further peers are dropped, but not those to validators.
         known: whether a peer is a validator; all others share ``STRANGERS_BYTES_MAX``.
     """
 
@@ -155,7 +155,7 @@ class Messenger:
         if held is self._of_strangers and not self._has_room(len(message)):
             return
         if queue is None:
-            if len(self._queues) >= self._peers_max and not self._forget():
+            if len(self._queues) >= self._peers_max and not self._forget() and held is self._of_strangers:
                 return
             queue = self._queues[to] = _Queue(held)
         elif queue.held is not held and not queue.messages and not queue.sending:

@@ -103,6 +103,21 @@ async def test_nobody_says_too_much_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_strangers_that_do_not_read_take_no_places_of_validators() -> None:
+    peers = Deaf()
+    peers.reads.add(VALIDATOR)
+    async with anyio.create_task_group() as tasks:
+        messenger = Messenger(peers, "/test/1", tasks, peers_max=10, known=lambda one: one == VALIDATOR)  # type: ignore[arg-type]
+        for one in STRANGERS:
+            messenger.send(one, ANSWER)
+        await anyio.sleep(0.1)
+        messenger.send(VALIDATOR, ANSWER)
+        await anyio.sleep(0.1)
+        assert len(peers.held) == 10
+        assert VALIDATOR in peers.got
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_peer_that_becomes_a_validator_has_its_own_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messenger_module, "STRANGERS_BYTES_MAX", MOST)
     peers, validators = Deaf(), {VALIDATOR}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.effectors import EffectorError
 from fluvial.encoding import decode, encode
+from fluvial.hosting.services import LedgerService
 from fluvial.hosting.transaction_desk import TransactionDesk
 from fluvial.ledger import pool as pool_module
 from fluvial.ledger.genesis import Genesis, Parameters
 from fluvial.ledger.pool import PER_SENDER_MAX, TransactionPool
 from fluvial.ledger.statements import NOTARIZE, NOTHING, Evidence, Validator, ValidatorSet, signed_bytes
-from fluvial.ledger.transactions import TransferUnits, report, sign_transaction
+from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX, TransferUnits, report, sign_transaction
 from fluvial.seats import RefusingAnswer
 from fluvial.testing.nodes import keys_of
 
@@ -121,3 +124,18 @@ async def test_what_waits_already_is_answered_but_neither_passed_on_nor_of_use()
             assert await desk.bring(bytes(bytearray(one))) == (True, [""])
             assert len(desk.told.frames) == before
         assert len(desk.pool) == 2
+
+
+async def test_a_text_that_is_too_long_for_a_transaction_is_not_decoded() -> None:
+    taken: list[bytes] = []
+
+    class Holder:
+        async def submit(self, transaction: bytes) -> None:
+            taken.append(transaction)
+
+    holder: Any = Holder()
+    longest = base64.b64encode(bytes(TRANSACTION_BYTES_MAX)).decode()
+    await LedgerService(holder).submit(longest)
+    with pytest.raises(EffectorError, match="a transaction has at most 65,536 bytes"):
+        await LedgerService(holder).submit(longest + "not base64")
+    assert taken == [bytes(TRANSACTION_BYTES_MAX)]
