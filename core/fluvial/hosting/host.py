@@ -234,7 +234,7 @@ class ConsensusHost(Consensus):
                 make=lambda setup: plan.make(setup, plan.options),
                 certifies_state=plan.certifies_state,
                 rules=LedgerRules(chain, PayloadLimits(transactions_max=section.block_transactions_max)),
-                pool=TransactionPool(chain),
+                pool=TransactionPool(chain, state_bytes_max=section.state_bytes_max),
                 delta_ms=section.delta_ms,
                 idle_ms=section.idle_ms,
                 store=lambda: self._store,
@@ -434,6 +434,14 @@ class ConsensusHost(Consensus):
             )
         else:
             yield Finding(level="ok", subject=subject, text=what)
+        weight, most = replica.state.weight, self._plan.section.state_bytes_max
+        if self.is_validator and weight > most:
+            yield Finding(
+                level="warn",
+                subject=subject,
+                text=f"its state takes {weight >> 20:,} MiB, and keys without units add nothing to it any more",
+                hint="ask a fee (`fee_per_byte` of the parameters) and give units to those who may write; or raise `state_bytes_max` in [ledger] if there is memory",
+            )
         if self._plan.fault_model != "byzantine":
             yield Finding(level="warn", subject=subject, text=f"{self._plan.algorithm} tolerates crashes, and no liars")
 

@@ -65,6 +65,14 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="and so are the oldest of them if all together have more bytes than this",
         ),
     ] = 256 << 20
+    state_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**53,
+            description="once the state takes more memory, a validator takes nothing from keys without units that adds to it",
+        ),
+    ] = 64 << 20
     prices: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=2**62)]],
         Meta(
