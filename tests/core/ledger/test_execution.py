@@ -15,6 +15,7 @@ from fluvial.ledger.execution import Executed, Invalid, execute, membership, par
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, Account, Genesis, Parameters
 from fluvial.ledger.names import ReleaseName
 from fluvial.ledger.offences import OFFENCES
+from fluvial.ledger.parsed import ParsedRecords
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.state import Changes, State
@@ -258,6 +259,19 @@ def test_what_a_state_takes_is_known_whatever_led_to_it() -> None:
         state = state.with_changes({("a module", bytes([number % 200])): bytes(number)})
     assert state.weight == sum(KEY_BYTES + len(key) + len(value) for _, key, value in state.all())
     assert state.with_changes({(module, key): None for module, key, _ in state.all()}).weight == 0
+
+
+def test_signatures_in_blocks_of_the_own_log_are_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules, unpaid = LedgerRules(GENESIS.chain, PayloadLimits()), encode_payload([pay(1, nonce=7)])
+    payload = encode_payload([pay(7_777), pay(1, nonce=1)])
+    root = rules.check(GENESIS.state(), payload, height=1, time_ms=1).state.root
+    monkeypatch.setattr("fluvial.ledger.transactions._remembered", ParsedRecords(0))  # as after a start
+    monkeypatch.setattr("fluvial.ledger.transactions.verify", lambda *signed: False)
+    with pytest.raises(Invalid, match="signature"):
+        rules.check(GENESIS.state(), payload, height=1, time_ms=1)
+    assert rules.replay(GENESIS.state(), payload, height=1, time_ms=1).state.root == root
+    with pytest.raises(Invalid, match="nonce"):
+        rules.replay(GENESIS.state(), unpaid, height=1, time_ms=1)
 
 
 def test_what_a_payload_makes_does_not_depend_on_the_settings_of_who_executes_it() -> None:
