@@ -68,6 +68,8 @@ from fluvial.waiting import now_s
 PROTOCOL: Final = "/fluvial/consensus/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
+TRANSACTIONS_AT_ONCE: Final = 256
+"""Messages with transactions that are looked at in turns; who finds no place is refused."""
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 
 
@@ -169,7 +171,7 @@ class ConsensusHost(Consensus):
                     protocol=TRANSACTIONS,
                     by=self._transactions.answer,
                     bytes_max=TRANSACTIONS_BYTES_MAX,
-                    at_once=64,
+                    at_once=TRANSACTIONS_AT_ONCE,
                     per_sender=4,
                 ),
             ),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from fluvial.consensus.replica import Replica
 from fluvial.encoding import encode
 from fluvial.errors import Refused
+from fluvial.fairness import FairQueue
 from fluvial.hosting.handing_over import TRANSACTIONS, HandingOver
 from fluvial.hosting.messenger import FRAME_BYTES, Messenger, messages_of
 from fluvial.identity import PeerId
@@ -21,11 +20,45 @@ from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX
 from fluvial.ledger.urgent import NoRoom
 from fluvial.ports import Context
 from fluvial.seats import RefusingAnswer
+from fluvial.waiting import Event, others_have_a_turn
 
 TRANSACTIONS_BYTES_MAX: Final = FRAME_BYTES + TRANSACTION_BYTES_MAX
 """Of one message to this desk: what :class:`Messenger` puts together, with one transaction that is as large as it may be."""
+WEIGHT_MAX: Final = 65_536
+"""Of a validator, beside whoever brings transactions."""
 YIELD_EVERY: Final = 16
 """Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
+
+
+class IntakeTurns:
+    """Who looks at transactions in this turn of the event loop: the senders one after the other, however much each has brought.
+
+    Args:
+        weight: of a sender; see :class:`FairQueue`.
+    """
+
+    def __init__(self, weight: Callable[[PeerId], int]) -> None:
+        self._line: FairQueue[PeerId, Event] = FairQueue(weight, quick=True)
+        self._taken = False
+
+    async def take(self, sender: PeerId) -> None:
+        """Wait for the sender's turn, which :meth:`give` ends."""
+        if self._taken:
+            turn = Event()
+            self._line.push(sender, turn)
+            try:
+                await turn.wait()
+            except BaseException:
+                if not self._line.remove(sender, turn):
+                    self.give()
+                raise
+        self._taken = True
+
+    def give(self) -> None:
+        """The turn is over."""
+        self._taken = len(self._line) > 0
+        if self._taken:
+            self._line.pop()[1].set()
 
 
 class TransactionIntake:
@@ -84,7 +117,7 @@ class TransactionDesk:
         self._me: Final = context.keys.peer_id
         self._peers, self._rng, self._log = context.peers, context.rng, context.log
         self._gossips, self._running, self._take = gossips, running, take
-        self._admitting: Final = anyio.Lock()
+        self._turns: Final = IntakeTurns(lambda peer: 0 if running().validators.index(peer) is None else WEIGHT_MAX)
         self._messages: Messenger | None = None
 
     def open(self, tasks: TaskGroup) -> None:
@@ -129,9 +162,12 @@ class TransactionDesk:
         waiting = list(messages_of(payload))
         while waiting:
             some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
-            async with self._admitting:
+            await self._turns.take(sender)
+            try:
                 intake.admit(some)
-                await anyio.lowlevel.checkpoint()
+                await others_have_a_turn()
+            finally:
+                self._turns.give()
         answer = encode(intake.reasons)
         if replica.validators.index(sender) is not None:
             return answer
