@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 from fluvial import waiting
 from fluvial.identity import PeerId
 
-WAITING_MAX: Final = 256
+WAITING_MAX: Final = 512
 """Peers whose questions wait; of more the one gives way whose answer would leave last."""
 PEERS_MAX: Final = 1_024
 """Of which it is remembered what they got."""
-BYTES_MIN: Final = 1_024
-"""An answer counts as so many bytes at least: those without any would always leave first."""
+BYTES_MIN: Final = 8_192
+"""An answer counts as so many bytes at least: as many take as much of the processor as a short one."""
 BURST_S: Final = 0.25
 """After a rest so much of the rate is there at once."""
 
