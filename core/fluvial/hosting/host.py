@@ -6,7 +6,7 @@ event loop, one event at a time. A view is shown once its block is durable here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -55,6 +55,7 @@ from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
 from fluvial.hosting.transaction_desk import TRANSACTIONS_BYTES_MAX, TransactionDesk
+from fluvial.hosting.verifying import verify_ahead
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -368,13 +369,25 @@ class ConsensusHost(Consensus):
 
     # --- messages of others ---------------------------------------------------------------------------------------------
 
-    def _received(self, sender: PeerId, payload: bytes) -> bytes:
+    def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
+        asked = self._running().asked_for(sender)
+        messages = looked_at(messages_of(payload), known=self._is_known(sender), asked=asked)
+        history = next((one for one in messages if tag_of(one) == b"history"), None)
+        if history is None or b"history" not in asked:
+            return self._read(sender, messages)
+        return self._read_later(sender, messages, history)
+
+    async def _read_later(self, sender: PeerId, messages: Sequence[bytes], history: bytes) -> bytes:
+        """Let the replica handle messages among which are blocks, once who has signed their transactions is verified."""
+        await verify_ahead(history, self._running().chain.tip.height)
+        return self._read(sender, messages)
+
+    def _read(self, sender: PeerId, messages: Sequence[bytes]) -> bytes:
         replica = self._running()
         assert self._tasks is not None, "it runs"
         assert self._messages is not None, "it runs"
-        asked = replica.asked_for(sender)
         useful = False
-        for data in looked_at(messages_of(payload), known=self._is_known(sender), asked=asked):
+        for data in messages:
             known = self._is_known(sender)
             answer = partial(self._answer, sender, data)
             match tag_of(data):
