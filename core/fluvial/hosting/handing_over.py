@@ -9,17 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import anyio
-from structlog.stdlib import BoundLogger
 
-from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError, Refused
+from fluvial.hosting.offer_lines import OfferLines
 from fluvial.identity import PeerId
 from fluvial.ledger.statements import ValidatorSet
-from fluvial.ports import Peers
 
-TRANSACTIONS: Final = "/fluvial/transactions/1"
-ANSWER_S: Final = 5.0
-"""How long a validator may take to answer."""
 PATIENCE_S: Final = 0.5
 """After so long without an answer one more validator is asked."""
 
@@ -28,17 +23,17 @@ class HandingOver:
     """One transaction.
 
     Args:
-        peers: the port.
+        lines: lead to the validators.
         validators: of the epoch; powers are counted, not validators.
-        log: for those that do not answer.
     """
 
-    def __init__(self, peers: Peers, validators: ValidatorSet, log: BoundLogger) -> None:
-        self._peers, self._validators, self._log = peers, validators, log
+    def __init__(self, lines: OfferLines, validators: ValidatorSet) -> None:
+        self._lines, self._validators = lines, validators
         self._open = 0
         self._hopeful = 0  # of those that have taken it, or still may
         self._taken = self._refused = 0
         self._reasons: list[str] = []
+        self._busy: Refused | None = None
         self._news = anyio.Event()
 
     async def run(self, transaction: bytes, order: Sequence[PeerId]) -> None:
@@ -49,17 +44,16 @@ class HandingOver:
             order: validators, in the order in which they are asked.
 
         Raises:
-            Refused: they do not take it, or none can be reached.
+            Refused: they do not take it, or none can be reached, or too many are on their way.
         """
         left = iter(order)
-        payload = encode([transaction])
         async with anyio.create_task_group() as tasks:
             following = next(left, None)
             while not self._is_settled and (following is not None or self._open):
                 if following is not None and (self._is_short or not await self._hears_in_time()):
                     self._open += 1
                     self._hopeful += self._power(following)
-                    tasks.start_soon(self._ask, following, payload)
+                    tasks.start_soon(self._ask, following, transaction)
                     following = next(left, None)
                 elif following is None:
                     await self._news.wait()
@@ -69,6 +63,8 @@ class HandingOver:
             return
         if self._reasons:
             raise Refused(f"a validator does not take this transaction: {self._reasons[0]}", reason="transaction")
+        if self._busy is not None:
+            raise self._busy
         raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
 
     @property
@@ -88,20 +84,21 @@ class HandingOver:
         heard, self._news = self._news.is_set(), anyio.Event()
         return heard
 
-    async def _ask(self, peer: PeerId, payload: bytes) -> None:
+    async def _ask(self, peer: PeerId, transaction: bytes) -> None:
         power = self._power(peer)
         try:
-            answer = await self._peers.request(peer, TRANSACTIONS, payload, timeout_s=ANSWER_S)
-            reasons = decode(answer, list[str], what="answer of a validator")
-            if reasons and reasons[0]:
-                self._reasons.append(reasons[0])
+            reason = await self._lines.offer(peer, transaction)
+        except FluvialError as error:
+            if isinstance(error, Refused):
+                self._busy = error
+            self._hopeful -= power
+        else:
+            if reason:
+                self._reasons.append(reason)
                 self._refused += power
                 self._hopeful -= power
             else:
                 self._taken += power
-        except FluvialError as error:
-            self._log.info("validator_does_not_answer", validator=peer, error=error.message)
-            self._hopeful -= power
         self._open -= 1
         self._news.set()
 

@@ -42,12 +42,12 @@ from fluvial.findings import Finding
 from fluvial.hosting.certified import CertifiedStates
 from fluvial.hosting.follower_news import FollowerNews
 from fluvial.hosting.genesis_file import read_genesis
-from fluvial.hosting.handing_over import TRANSACTIONS
 from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogDatabase, LogWriter
 from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, looked_at, messages_of
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan

@@ -11,8 +11,9 @@ from fluvial.consensus.replica import Replica
 from fluvial.encoding import encode
 from fluvial.errors import Refused
 from fluvial.fairness import FairQueue
-from fluvial.hosting.handing_over import TRANSACTIONS, HandingOver
+from fluvial.hosting.handing_over import HandingOver
 from fluvial.hosting.messenger import FRAME_BYTES, Messenger, messages_of
+from fluvial.hosting.offer_lines import TRANSACTIONS, OfferLines
 from fluvial.identity import PeerId
 from fluvial.ledger.execution import refusal
 from fluvial.ledger.statements import VALIDATORS_MAX
@@ -119,10 +120,12 @@ class TransactionDesk:
         self._gossips, self._running, self._take = gossips, running, take
         self._turns: Final = IntakeTurns(lambda peer: 0 if running().validators.index(peer) is None else WEIGHT_MAX)
         self._messages: Messenger | None = None
+        self._lines: OfferLines | None = None
 
     def open(self, tasks: TaskGroup) -> None:
         """From now on other validators can be told; the tasks are for those who have to be waited for."""
         self._messages = Messenger(self._peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
+        self._lines = OfferLines(self._peers, tasks, self._log)
 
     async def submit(self, transaction: bytes) -> None:
         """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to several.
@@ -145,7 +148,8 @@ class TransactionDesk:
         others = [peer for peer in replica.validators.peers if peer != self._me]
         self._rng.shuffle(others)
         others.sort(key=lambda one: one not in connected)
-        await HandingOver(self._peers, replica.validators, self._log).run(transaction, others)
+        assert self._lines is not None, "a replica runs"
+        await HandingOver(self._lines, replica.validators).run(transaction, others)
 
     async def answer(self, sender: PeerId, payload: bytes) -> bytes:
         """Transactions of a validator, a follower or a client; answers with a reason for each that is refused.

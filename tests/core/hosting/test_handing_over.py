@@ -8,9 +8,11 @@ from typing import Any
 import anyio
 import pytest
 import structlog
-from fluvial.encoding import encode
+from fluvial.encoding import decode, encode
 from fluvial.errors import Refused, Unreachable
-from fluvial.hosting.handing_over import ANSWER_S, PATIENCE_S, HandingOver
+from fluvial.hosting.handing_over import PATIENCE_S, HandingOver
+from fluvial.hosting.messenger import FRAME_BYTES
+from fluvial.hosting.offer_lines import ANSWER_S, WAITING_BYTES_MAX, OfferLines
 from fluvial.identity import PeerId
 from fluvial.ledger.statements import Validator, ValidatorSet
 from fluvial.testing.nodes import keys_of
@@ -39,15 +41,26 @@ class Answering:
         await anyio.sleep(0.01 if says is not None else timeout_s)
         if says in (None, "away"):
             raise Unreachable("no answer")
-        return encode([says])
+        return encode([says] * len(decode(payload, list[bytes], what="transactions")))
 
 
 async def handed_over(says: Mapping[str, str | None], validators: ValidatorSet = VALIDATORS) -> tuple[list[str], float]:
     """Who was asked, and how long it took."""
     peers: Any = Answering(says)
     began = anyio.current_time()
-    await HandingOver(peers, validators, structlog.get_logger()).run(b"transaction", PEERS[: len(validators)])
-    return peers.asked, anyio.current_time() - began
+    async with anyio.create_task_group() as tasks:
+        try:
+            handing = HandingOver(OfferLines(peers, tasks, structlog.get_logger()), validators)
+            await handing.run(b"transaction", PEERS[: len(validators)])
+        except Refused as error:
+            refused = error
+        else:
+            refused = None
+        took_s = anyio.current_time() - began
+        tasks.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    return peers.asked, took_s
 
 
 async def test_so_many_have_it_that_one_of_them_is_correct() -> None:
@@ -88,3 +101,31 @@ async def test_nobody_is_there() -> None:
     with pytest.raises(Refused, match="no validator can be reached"):
         await handed_over(dict.fromkeys(NAMES))
     assert anyio.current_time() - began < ANSWER_S + 3 * PATIENCE_S
+
+
+async def test_many_go_to_each_validator_in_one_message_after_the_other() -> None:
+    peers: Any = Answering({})
+    async with anyio.create_task_group() as tasks:
+        lines = OfferLines(peers, tasks, structlog.get_logger())
+        async with anyio.create_task_group() as handing:
+            for number in range(300):
+                one = HandingOver(lines, VALIDATORS)
+                handing.start_soon(one.run, number.to_bytes(4, "big"), PEERS)
+    assert sorted(peers.asked) == ["ada"] * 2 + ["bob"] * 2
+
+
+async def test_of_too_many_that_wait_one_more_is_refused() -> None:
+    peers: Any = Answering(dict.fromkeys(NAMES))
+    async with anyio.create_task_group() as tasks:
+        lines = OfferLines(peers, tasks, structlog.get_logger())
+        large = bytes(60_000)
+        for _ in range(WAITING_BYTES_MAX // len(large)):
+            tasks.start_soon(HandingOver(lines, VALIDATORS).run, large, PEERS)
+        await anyio.sleep(4 * PATIENCE_S)
+        for _ in range(FRAME_BYTES // len(large) + 1):  # as many are on their way
+            tasks.start_soon(HandingOver(lines, VALIDATORS).run, large, PEERS)
+        await anyio.sleep(4 * PATIENCE_S)
+        with pytest.raises(Refused, match="too many transactions are on their way") as refused:
+            await HandingOver(lines, VALIDATORS).run(large, PEERS)
+        assert refused.value.reason == "busy"
+        tasks.cancel_scope.cancel()

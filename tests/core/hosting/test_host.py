@@ -15,9 +15,9 @@ from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, Led
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.hosting.follower_news import GAP_S
-from fluvial.hosting.handing_over import TRANSACTIONS
 from fluvial.hosting.history_desk import WISH_BYTES_MAX
 from fluvial.hosting.host import PROTOCOL
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account
@@ -264,3 +264,13 @@ async def test_nobody_is_looked_for_who_has_asked_and_is_gone(tmp_path: Path, mo
         monkeypatch.setattr(DirectPeers, "send", watched)
         await until_height(ada, host_of(ada).view().height + 3)
         assert eve.peer_id not in looked_for
+
+
+async def test_a_follower_hands_on_many_transactions_at_once(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        eve = await start_holder(network, "eve", "none")
+        await until_height(eve, 2)
+        async with anyio.create_task_group() as tasks:
+            for nonce in range(60):
+                tasks.start_soon(host_of(eve).submit, transaction(network["ada"], TransferUnits(PAYEE, 1), nonce))
+        await until(lambda: balance(eve) == 60, within_s=20)
