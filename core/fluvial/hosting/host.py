@@ -55,7 +55,7 @@ from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
 from fluvial.hosting.transaction_desk import TRANSACTIONS_BYTES_MAX, TransactionDesk
-from fluvial.hosting.verifying import verify_ahead
+from fluvial.hosting.verifying import carried, verify_ahead
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -370,16 +370,15 @@ class ConsensusHost(Consensus):
     # --- messages of others ---------------------------------------------------------------------------------------------
 
     def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
-        asked = self._running().asked_for(sender)
-        messages = looked_at(messages_of(payload), known=self._is_known(sender), asked=asked)
-        history = next((one for one in messages if tag_of(one) == b"history"), None)
-        if history is None or b"history" not in asked:
-            return self._read(sender, messages)
-        return self._read_later(sender, messages, history)
+        replica, known = self._running(), self._is_known(sender)
+        asked, height = replica.asked_for(sender), replica.chain.tip.height
+        messages = looked_at(messages_of(payload), known=known, asked=asked)
+        payloads = carried(messages, asked=asked, height=height, of_engine=self._plan.payloads if known else None)
+        return self._read_later(sender, messages, payloads) if payloads else self._read(sender, messages)
 
-    async def _read_later(self, sender: PeerId, messages: Sequence[bytes], history: bytes) -> bytes:
-        """Let the replica handle messages among which are blocks, once who has signed their transactions is verified."""
-        await verify_ahead(history, self._running().chain.tip.height)
+    async def _read_later(self, sender: PeerId, messages: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
+        """Let the replica handle messages once who has signed the transactions in them is verified."""
+        await verify_ahead(payloads)
         return self._read(sender, messages)
 
     def _read(self, sender: PeerId, messages: Sequence[bytes]) -> bytes:
