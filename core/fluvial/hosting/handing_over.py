@@ -17,6 +17,8 @@ from fluvial.ledger.statements import ValidatorSet
 
 PATIENCE_S: Final = 0.5
 """After so long without an answer one more validator is asked."""
+QUIET_MAX: Final = 2
+"""After so many times as long without one those that have taken it are enough: the others have it as well, or nobody can reach them."""
 
 
 class HandingOver:
@@ -46,18 +48,20 @@ class HandingOver:
         Raises:
             Refused: they do not take it, or none can be reached, or too many are on their way.
         """
-        left = iter(order)
+        left, quiet = list(reversed(order)), 0
         async with anyio.create_task_group() as tasks:
-            following = next(left, None)
-            while not self._is_settled and (following is not None or self._open):
-                if following is not None and (self._is_short or not await self._hears_in_time()):
+            while not self._is_settled and (left or self._open):
+                if not (self._is_short and left):
+                    if await self._hears_in_time():
+                        quiet = 0
+                        continue
+                    quiet += 1
+                    if self._taken and quiet >= QUIET_MAX:
+                        break
+                if left:
                     self._open += 1
-                    self._hopeful += self._power(following)
-                    tasks.start_soon(self._ask, following, transaction)
-                    following = next(left, None)
-                elif following is None:
-                    await self._news.wait()
-                    self._news = anyio.Event()
+                    self._hopeful += self._power(left[-1])
+                    tasks.start_soon(self._ask, left.pop(), transaction)
             tasks.cancel_scope.cancel()
         if self._taken:
             return

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from fluvial.encoding import decode, encode
 from fluvial.errors import Refused, Unreachable
-from fluvial.hosting.handing_over import PATIENCE_S, HandingOver
+from fluvial.hosting.handing_over import PATIENCE_S, QUIET_MAX, HandingOver
 from fluvial.hosting.messenger import FRAME_BYTES
 from fluvial.hosting.offer_lines import ANSWER_S, WAITING_BYTES_MAX, OfferLines
 from fluvial.identity import PeerId
@@ -75,6 +75,13 @@ async def test_one_that_hangs_keeps_nobody_waiting() -> None:
     asked, took_s = await handed_over({"ada": None})
     assert asked == ["ada", "bob", "cyd"]
     assert took_s <= PATIENCE_S + 0.1
+
+
+async def test_where_one_alone_can_be_reached_it_is_enough() -> None:
+    for says in (None, "away"):
+        asked, took_s = await handed_over({"bob": says, "cyd": says, "dan": says})
+        assert asked[0] == "ada"
+        assert took_s <= QUIET_MAX * PATIENCE_S + 0.1
 
 
 async def test_one_that_is_away_or_lies_is_replaced_by_another() -> None:
