@@ -29,8 +29,8 @@ from fluvial.client import Client, connect
 from fluvial.encoding import encode
 from fluvial.errors import FluvialError
 from fluvial.hosting.genesis_file import read_genesis
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.hosting.testnet import MadeTestnet, TestnetPlan, make_testnet
-from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ledger.transactions import TransferUnits, sign_transaction
 

@@ -34,7 +34,7 @@ from fluvial.addresses import Contact
 from fluvial.air.machine.errors import AirError, Uncatchable, service_failure
 from fluvial.air.machine.findings import Waits
 from fluvial.air.machine.machine import Effects
-from fluvial.air.syntax import Script, parse, tree
+from fluvial.air.syntax import parse, tree
 from fluvial.config import from_values, load
 from fluvial.effectors import Call, Effector
 from fluvial.errors import Refused, ServiceError, Unreachable
@@ -44,7 +44,7 @@ from fluvial.node import Node, running
 from fluvial.particle import Particle
 from fluvial.particles.notice import Notice, bare_reason, reason_of_refusal
 from fluvial.plugins import Plugins
-from fluvial.prospects import hopeless
+from fluvial.prospects import Prospects
 from fluvial.relaying.reaching import reach_one
 from fluvial.script_values import LOAD, Wrapping, wrapping_of
 from fluvial.services import Handler, Inline, Status
@@ -130,7 +130,7 @@ class Flow:
         self._waits: Waits = tuple
         self._heard_of: list[Notice] = []
         self._stopped_by: Notice | None = None
-        self._script: Script | None = None
+        self._prospects: Prospects | None = None
         self.particle: Final = particle
 
     @property
@@ -253,6 +253,9 @@ class Flow:
 
     def _heard(self, notice: Notice) -> None:
         self._heard_of.append(notice)
+        if self._prospects is None:
+            self._prospects = Prospects(parse(self.particle.script), self._node.peer_id, self._peer_of)
+        self._prospects.hear(notice)
         self._notices.append(_in_script(notice, len(self._wrapping.before)))
         self._judge()
         if self._news is not None:
@@ -273,12 +276,9 @@ class Flow:
 
     def _judge(self) -> None:
         """End the run if nothing that it waits for can come any more."""
-        if not self._heard_of or self._stopped_by is not None or self._last.finished:
+        if self._prospects is None or self._stopped_by is not None or self._last.finished:
             return
-        if self._script is None:
-            self._script = parse(self.particle.script)
-        me = self._node.peer_id
-        self._stopped_by = hopeless(self._script, self._waits(), self._heard_of, me, self._peer_of)
+        self._stopped_by = self._prospects.hopeless(self._waits())
         if self._stopped_by is not None:
             self._done.set()
 

@@ -20,7 +20,7 @@ from fluvial.encoding import encode
 from fluvial.hosting.genesis_file import GenesisDocument, GenesisParameters, GenesisValidator, genesis_text
 from fluvial.hosting.host import PROTOCOL
 from fluvial.hosting.messenger import FRAME_MESSAGES_MAX
-from fluvial.hosting.transaction_desk import TRANSACTIONS
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.identity import KeyPair, PeerId
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
 from fluvial.ledger.perimeters import MEMBERS_MAX, CreatePerimeter, PerimeterMember, PerimeterTerms

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from fluvial.air.machine.findings import Wait
-from fluvial.air.syntax import parse, tree
+from fluvial.air.syntax import Script, parse, tree
+from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
 from fluvial.particles.notice import Kind, Notice, refusal_text
-from fluvial.prospects import hopeless
+from fluvial.prospects import KnownPeer, Prospects
 
 from tests.support.nodes import id_of
 
@@ -33,6 +36,15 @@ def judged(script: str, *, waits: str, failed: str, signer: str = Q, kind: Kind 
 
 def peer_of(instruction: tree.CallInstruction | tree.Canon) -> str | None:
     return str(instruction.peer.value) if isinstance(instruction.peer, tree.Literal) else None
+
+
+def hopeless(
+    script: Script, waits: Sequence[Wait], notices: Sequence[Notice], me: PeerId, known_peer: KnownPeer
+) -> Notice | None:
+    prospects = Prospects(script, me, known_peer)
+    for notice in notices:
+        prospects.hear(notice)
+    return prospects.hopeless(waits)
 
 
 A, B, R = '(call @p ("s" "a") [] x)', '(call @q ("s" "b") [] y)', '(call %init_peer_id% ("s" "r") [])'
@@ -123,3 +135,21 @@ def test_deep_scripts_are_judged_without_pythons_stack() -> None:
     call = next(one for one in tree.walk(parsed.root) if isinstance(one, tree.CallInstruction))
     notice = Notice(KEY, P.public_key, "undone", 20000, "x", "call", call.at.line, call.at.column)
     assert hopeless(parsed, [Wait(call, (b"", 0), "", P)], [notice], ME, peer_of) is notice
+
+
+def test_a_notice_is_judged_once_however_many_wait_and_however_often_that_is_asked() -> None:
+    parsed = parse(f"(par {A} ".replace("@p", f'"{P}"') * 300 + "(null)" + ")" * 300)
+    calls = [one for one in tree.walk(parsed.root) if isinstance(one, tree.CallInstruction)]
+    waits = [Wait(one, (b"", one.number), "", P) for one in calls]
+    judged: list[tree.CallInstruction | tree.Canon] = []
+
+    def known_peer(one: tree.CallInstruction | tree.Canon) -> str | None:
+        judged.append(one)
+        return peer_of(one)
+
+    prospects = Prospects(parsed, ME, known_peer)
+    for failed in calls[:16]:
+        prospects.hear(Notice(KEY, P.public_key, "failed", 10000, "x", "call", failed.at.line, failed.at.column))
+        assert prospects.hopeless(waits) is None
+        assert prospects.hopeless(waits[:1]) is not None
+    assert judged == calls[:16]

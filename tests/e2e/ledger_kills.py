@@ -33,8 +33,8 @@ from fluvial.consensus.wire import BlockEntry
 from fluvial.encoding import decode, encode
 from fluvial.errors import FluvialError
 from fluvial.hosting.genesis_file import read_genesis
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.hosting.testnet import MadeTestnet, TestnetPlan, make_testnet
-from fluvial.hosting.transaction_desk import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.transactions import TransferUnits, decode_payload, sign_transaction
 from fluvial.node import Node, running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from fluvial.consensus.wire import HistoryAnswer
@@ -13,6 +13,8 @@ from fluvial.ledger.statements import ValidatorSet, Verify
 ANSWER_BLOCKS_MAX: Final = 200
 ANSWER_BYTES_MAX: Final = 1 << 18
 """Whoever asks executes an answer in one piece: a block or two that are full, some 0.1 s."""
+UNPROVEN_BYTES_MAX: Final = 4 << 20
+"""So far it is looked for a block with a proof: nobody takes a larger answer."""
 RECENT_BYTES_MAX: Final = 96 << 20
 """Of payloads in memory: those of as many blocks as a proof may reach back, and as votes for checkpoints are gathered for, if each is as large as it may be."""
 
@@ -206,12 +208,30 @@ def history_of(found: Iterable[tuple[LedgerBlock, FinalityProof | None]], height
     for block, its_proof in found:
         size += len(block.payload) + 300
         too_much = len(blocks) >= ANSWER_BLOCKS_MAX or size > ANSWER_BYTES_MAX
-        if (too_much and proven) or len(blocks) >= 256 or (blocks and block.header.epoch != blocks[0].header.epoch):
+        if (too_much and proven) or len(blocks) >= 256 or size > UNPROVEN_BYTES_MAX:
+            break
+        if blocks and block.header.epoch != blocks[0].header.epoch:
             break
         blocks.append(block)
         if its_proof is not None:
             proven, proof = len(blocks), its_proof
     return HistoryAnswer(tuple(blocks[:proven]), proof, height, base)
+
+
+def beginning(answer: HistoryAnswer, height: int) -> tuple[Sequence[LedgerBlock], FinalityProof | None]:
+    """The first blocks of an answer, with its proof if that is for the last of them: as many as are executed in one piece, whoever has sent more.
+
+    Args:
+        answer: was proven to be final.
+        height: up to which blocks are here.
+    """
+    size = 0
+    for number, block in enumerate(answer.blocks, 1):
+        if block.header.height > height:
+            size += len(block.payload)
+        if size >= ANSWER_BYTES_MAX and number < len(answer.blocks):
+            return answer.blocks[:number], None
+    return answer.blocks, answer.proof
 
 
 def is_history(answer: HistoryAnswer, chain: bytes, epoch: int, validators: ValidatorSet, verify: Verify) -> bool:

@@ -72,6 +72,10 @@ MakeEngine: TypeAlias = Callable[[EngineSetup, Any], ConsensusEngine]
 """``(setup, options) -> engine``."""
 
 
+ReadPayloads: TypeAlias = Callable[[bytes], Sequence[bytes]]
+"""``message -> payloads``: those that a message of an engine carries; none if it is no message."""
+
+
 class MessageDescription(msgspec.Struct, frozen=True):
     """What an engine says of one of its messages, for the laboratory.
 
@@ -99,6 +103,8 @@ class EngineTraits(msgspec.Struct, frozen=True, kw_only=True):
         version: of the algorithm as implemented.
         describe: describes a message; None if it is none of the engine's.
         reseal: the same message under another validator's index, whatever that makes of its signature.
+        payloads: the payloads in a message that nobody has checked, of which hosts verify the signatures before they are ordered; None if those who receive a message
+            check it, as transactions that they know.
         rebels: the engine's own bad variants by the laboratory's word for them: ``make`` functions.
     """
 
@@ -107,4 +113,5 @@ class EngineTraits(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "1"
     describe: Callable[[bytes], MessageDescription | None] | None = None
     reseal: Callable[[bytes, int], bytes | None] | None = None
+    payloads: ReadPayloads | None = None
     rebels: Mapping[str, MakeEngine] = msgspec.field(default_factory=dict)

@@ -116,8 +116,10 @@ class Executor:
             RemoteProtocolError: it does not lead to the state that it names.
         """
         header = block.header
+        if not block.is_whole():
+            raise RemoteProtocolError(f"block {header.height} of the log has another payload than it names")
         try:
-            done = self._rules.check(self.state, block.payload, height=header.height, time_ms=header.time_ms)
+            done = self._rules.replay(self.state, block.payload, height=header.height, time_ms=header.time_ms)
         except Invalid as error:
             raise RemoteProtocolError(f"block {header.height} of the log is invalid: {error}") from error
         if self._rules.root(done.state) != header.state:

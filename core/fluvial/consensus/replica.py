@@ -18,7 +18,7 @@ import msgspec
 from fluvial.consensus import payloads, state_sync
 from fluvial.consensus.accusations import Accusations
 from fluvial.consensus.barrier import OutputQueue
-from fluvial.consensus.block_chain import BlockChain
+from fluvial.consensus.block_chain import BlockChain, beginning
 from fluvial.consensus.checkpoints import CheckpointGathering
 from fluvial.consensus.effects import (
     Accuse,
@@ -183,9 +183,10 @@ class Replica:
         """Whether this peer's votes count in this epoch."""
         return self.validators.index(self._me) is not None
 
-    def is_asked(self, peer: PeerId) -> bool:
-        """Whether blocks or a part of a snapshot are waited for from this peer."""
-        return self._history.is_asked(peer) or self._state_sync.is_asked(peer)
+    def asked_for(self, peer: PeerId) -> frozenset[bytes]:
+        """What is waited for from this peer: the tags of the answers."""
+        waits = {b"history": self._history.is_asked(peer), b"part": self._state_sync.is_asked(peer)}
+        return frozenset(tag for tag, is_waited_for in waits.items() if is_waited_for)
 
     # --- what the shell calls -------------------------------------------------------------------------------------------
 
@@ -378,7 +379,7 @@ class Replica:
 
     # --- final blocks ---------------------------------------------------------------------------------------------------
 
-    def _commit(self, blocks: Sequence[LedgerBlock], proof: FinalityProof) -> None:
+    def _commit(self, blocks: Sequence[LedgerBlock], proof: FinalityProof | None) -> None:
         for number, block in enumerate(blocks, 1):
             header = block.header
             if header.height <= self.chain.tip.height:
@@ -470,8 +471,7 @@ class Replica:
             self._state_sync.begin(sender, self.epoch, self.validators)
         if not self._history.accept(sender, answer, self.chain_id, self.epoch, self.validators, config.verify):
             return
-        assert answer.proof is not None, "is_history has looked"
-        self._commit(answer.blocks, answer.proof)
+        self._commit(*beginning(answer, self.chain.tip.height))
         if self.epoch == before[0] and self.chain.tip.height > before[1]:
             self._engine.happened(Synced(self.chain.tip))
         if (self.epoch, self.chain.tip.height) != before and answer.height > self.chain.tip.height:

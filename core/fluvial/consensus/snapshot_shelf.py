@@ -27,8 +27,8 @@ STEPS_MAX: Final = 16
 """Epoch steps in one answer."""
 
 
-DUE_BYTES: Final = 64 << 20
-"""A snapshot is due after so many bytes of payloads as well: until then all of them stay, and are executed again after a start."""
+DUE_BYTES: Final = 16 << 20
+"""A snapshot is due after so many bytes of payloads as well: until then all of them stay, and are executed again after a start, for two seconds or so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,16 @@ from fluvial.hosting.history_desk import FOLLOWERS_MAX, HistoryDesk
 from fluvial.hosting.key_mark import NEVER, KeyMark, may_vote_from
 from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_writer import LogDatabase, LogWriter
-from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, messages_of, of_stranger
+from fluvial.hosting.messenger import FRAME_BYTES_MAX, Messenger, looked_at, messages_of
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.hosting.outside import OrderWork, OutsideLog
 from fluvial.hosting.services import LedgerService, NameService
 from fluvial.hosting.settings import HostPlan
 from fluvial.hosting.shown import ShownLedger
 from fluvial.hosting.snapshot_keeper import SnapshotKeeper
 from fluvial.hosting.timers import ReplicaTimers
-from fluvial.hosting.transaction_desk import TRANSACTIONS, TRANSACTIONS_BYTES_MAX, TransactionDesk
+from fluvial.hosting.transaction_desk import TRANSACTIONS_BYTES_MAX, TransactionDesk
+from fluvial.hosting.verifying import carried, verify_ahead
 from fluvial.identity import KeyPair, PeerId, verify
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -67,8 +69,8 @@ from fluvial.waiting import now_s
 PROTOCOL: Final = "/fluvial/consensus/1"
 RECENT_BLOCKS: Final = 1_024
 """Blocks that are kept in memory; older ones are read from the database for who asks."""
-WISH_BYTES_MAX: Final = 128
-"""Of a question for a part of a snapshot, which is kept until its turn comes."""
+TRANSACTIONS_AT_ONCE: Final = 256
+"""Messages with transactions that are looked at in turns; who finds no place is refused."""
 SILENT: Final = "the database of this key was lost, and with it what the key has signed"
 
 
@@ -126,7 +128,7 @@ class ConsensusHost(Consensus):
         return self._shown.view
 
     async def submit(self, transaction: bytes) -> None:
-        """Let a transaction wait for a block, here and at the other validators; a follower hands it to a validator.
+        """Let a transaction wait for a block, here and at the other validators; a follower hands it to several.
 
         Raises:
             Refused: it can never be in a block, or there is no room, or no validator can be reached.
@@ -170,7 +172,7 @@ class ConsensusHost(Consensus):
                     protocol=TRANSACTIONS,
                     by=self._transactions.answer,
                     bytes_max=TRANSACTIONS_BYTES_MAX,
-                    at_once=64,
+                    at_once=TRANSACTIONS_AT_ONCE,
                     per_sender=4,
                 ),
             ),
@@ -196,7 +198,7 @@ class ConsensusHost(Consensus):
                 self._messages = Messenger(
                     peers, PROTOCOL, tasks, peers_max=VALIDATORS_MAX + FOLLOWERS_MAX, known=self._is_known
                 )
-                self._news = FollowerNews(self._messages, lambda: self._desk.followers, self._status)
+                self._news = FollowerNews(self._messages, lambda: self._desk.followers(peers.connected()), self._status)
                 self._transactions.open(tasks)
                 tasks.start_soon(self._writer.run)
                 tasks.start_soon(self._keeper.run)
@@ -211,6 +213,7 @@ class ConsensusHost(Consensus):
                 raise self._failure
         finally:
             mark.close()
+            self._desk.close()
             if self._news is not None:
                 self._news.close()
 
@@ -234,7 +237,7 @@ class ConsensusHost(Consensus):
                 make=lambda setup: plan.make(setup, plan.options),
                 certifies_state=plan.certifies_state,
                 rules=LedgerRules(chain, PayloadLimits(transactions_max=section.block_transactions_max)),
-                pool=TransactionPool(chain),
+                pool=TransactionPool(chain, state_bytes_max=section.state_bytes_max),
                 delta_ms=section.delta_ms,
                 idle_ms=section.idle_ms,
                 store=lambda: self._store,
@@ -337,10 +340,15 @@ class ConsensusHost(Consensus):
         assert self._messages is not None, "it is made before the first output"
         me = self._context.keys.peer_id
         if to is not None:
-            if to != me:  # a silent peer does not count itself among the validators
+            if to != me and self._is_told(to):  # a silent peer does not count itself among the validators
                 self._messages.send(to, data)
             return
         self._messages.broadcast((peer for peer in self._running().validators.peers if peer != me), data)
+
+    def _is_told(self, peer: PeerId) -> bool:
+        """Whether a peer is told something: others than validators only while they are connected, unless they are asked. Nobody has us look for them."""
+        known = self._is_known(peer) or peer in self._context.peers.connected()
+        return known or bool(self._running().asked_for(peer))
 
     def _installed(self, snapshot: ProvenState) -> None:
         self._step(lambda replica: replica.installed(snapshot, self._now(), self._wall()))
@@ -362,42 +370,44 @@ class ConsensusHost(Consensus):
     # --- messages of others ---------------------------------------------------------------------------------------------
 
     def _received(self, sender: PeerId, payload: bytes) -> bytes | Awaitable[bytes]:
+        replica, known = self._running(), self._is_known(sender)
+        asked, height = replica.asked_for(sender), replica.chain.tip.height
+        messages = looked_at(messages_of(payload), known=known, asked=asked)
+        payloads = carried(messages, asked=asked, height=height, of_engine=self._plan.payloads if known else None)
+        return self._read_later(sender, messages, payloads) if payloads else self._read(sender, messages)
+
+    async def _read_later(self, sender: PeerId, messages: Sequence[bytes], payloads: Sequence[bytes]) -> bytes:
+        """Let the replica handle messages once who has signed the transactions in them is verified."""
+        await verify_ahead(payloads)
+        return self._read(sender, messages)
+
+    def _read(self, sender: PeerId, messages: Sequence[bytes]) -> bytes:
         replica = self._running()
         assert self._tasks is not None, "it runs"
         assert self._messages is not None, "it runs"
-        messages = messages_of(payload)
-        if not self._is_known(sender):
-            messages = of_stranger(messages, asked=replica.is_asked(sender))
         useful = False
         for data in messages:
             known = self._is_known(sender)
+            answer = partial(self._answer, sender, data)
             match tag_of(data):
                 case b"ask" if not known and not self._messages.is_idle(sender):
                     continue  # it has not read what it was answered before
                 case b"ask":
                     base = replica.chain.base
-                    if self._desk.admits(sender, data, self._store, self._tasks, known=known, base=base):
-                        self._take(replica, sender, data)
+                    self._desk.ask_blocks(sender, data, self._store, self._tasks, answer, known=known, base=base)
                     useful = True
                 case b"wants":
-                    continue  # in its turn, below
+                    self._desk.ask_part(sender, data, answer, known=known)
+                    useful = True
                 case b"engine" | b"checkpoint" if not known:
                     continue  # of who was a validator, or will be one: it asks for history, or repeats itself
                 case _:
                     useful |= self._take(replica, sender, data) or known
-        wishes = [data for data in messages if tag_of(data) == b"wants"]
-        if any(len(data) > WISH_BYTES_MAX for data in wishes):
-            raise RemoteProtocolError("this is no question for a part of a snapshot")
-        if wishes:
-            return self._hand_out(replica, sender, wishes)
         return b"" if useful else RefusingAnswer()
 
-    async def _hand_out(self, replica: Replica, sender: PeerId, wishes: Sequence[bytes]) -> bytes:
-        """Answer who wants parts of a snapshot, each in its turn."""
-        for data in wishes:
-            if await self._desk.take_turn(sender, known=replica.validators.index(sender) is not None):
-                self._take(replica, sender, data)
-        return b""
+    def _answer(self, sender: PeerId, question: bytes) -> None:
+        """Let the replica answer a question whose turn it is."""
+        self._step(lambda replica: replica.receive(sender, question, self._now(), self._wall()))
 
     def _take(self, replica: Replica, sender: PeerId, data: bytes) -> bool:
         """Let the replica handle a message; whether anything follows from it."""
@@ -438,6 +448,14 @@ class ConsensusHost(Consensus):
             )
         else:
             yield Finding(level="ok", subject=subject, text=what)
+        weight, most = replica.state.weight, self._plan.section.state_bytes_max
+        if self.is_validator and weight > most:
+            yield Finding(
+                level="warn",
+                subject=subject,
+                text=f"its state takes {weight >> 20:,} MiB, and keys without units add nothing to it any more",
+                hint="ask a fee (`fee_per_byte` of the parameters) and give units to those who may write; or raise `state_bytes_max` in [ledger] if there is memory",
+            )
         if self._plan.fault_model != "byzantine":
             yield Finding(level="warn", subject=subject, text=f"{self._plan.algorithm} tolerates crashes, and no liars")
 

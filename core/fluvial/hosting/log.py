@@ -20,7 +20,9 @@ from fluvial.prepared import Statement, Transaction
 from fluvial.storage.direct import DirectWrite, Step
 
 BATCH: Final = 200
-"""Rows that are read at once."""
+"""Rows that are read at once,"""
+BATCH_BYTES: Final = 1 << 20
+"""and bytes of blocks, or a single one that is larger: who asks for old blocks gets a few, however many there are."""
 
 _VOTER: Final = LOG["voter"]
 _OTHERS: Final = LOG["others"]
@@ -101,6 +103,7 @@ class ConsensusLog:
         end = None if count is None else above + count
         while end is None or above < end:
             upto = above + BATCH if end is None else min(above + BATCH, end)
+            upto = snapshot_table.reach(transaction, above, upto, BATCH_BYTES)
             bounds = {"above": above, "upto": upto}
             found = transaction.rows(_BLOCKS, bounds)
             known = {row[0]: row for row in transaction.rows(_PROOFS, bounds)}

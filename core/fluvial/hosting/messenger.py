@@ -128,7 +128,7 @@ class Messenger:
         peers: the port.
         protocol: its name.
         tasks: runs a task for each peer that has to be waited for.
-        peers_max: to so many different ones; messages to further peers are dropped.
+        peers_max: to so many different ones; messages to further peers are dropped, but not those to validators.
         known: whether a peer is a validator; all others share ``STRANGERS_BYTES_MAX``.
     """
 
@@ -155,7 +155,7 @@ class Messenger:
         if held is self._of_strangers and not self._has_room(len(message)):
             return
         if queue is None:
-            if len(self._queues) >= self._peers_max and not self._forget():
+            if len(self._queues) >= self._peers_max and not self._forget() and held is self._of_strangers:
                 return
             queue = self._queues[to] = _Queue(held)
         elif queue.held is not held and not queue.messages and not queue.sending:
@@ -239,12 +239,24 @@ def messages_of(payload: bytes) -> Sequence[bytes]:
     return decode(payload, _FRAME, what="frame of the consensus")
 
 
-def of_stranger(messages: Sequence[bytes], *, asked: bool) -> Sequence[bytes]:
-    """What is looked at of a frame of somebody who is no validator: a few messages, and answers only if some were asked for.
+def looked_at(messages: Sequence[bytes], *, known: bool, asked: frozenset[bytes]) -> Sequence[bytes]:
+    """What is looked at of a frame: one answer of each kind, since nobody is asked two questions at a time.
+
+    Of somebody who is no validator it is a few messages, and answers to what was asked alone.
 
     Args:
         messages: of the frame.
-        asked: whether this peer waits for an answer of the sender.
+        known: whether a validator has sent it.
+        asked: the tags of answers of the sender that this peer waits for.
     """
-    dropped = VALIDATORS_TAGS if asked else VALIDATORS_TAGS | ANSWERS_TAGS
-    return [one for one in messages if tag_of(one) not in dropped][:STRANGERS_MESSAGES_MAX]
+    found: list[bytes] = []
+    answers: set[bytes] = set()
+    unwelcome = VALIDATORS_TAGS | (ANSWERS_TAGS - asked)
+    for one in messages:
+        tag = tag_of(one)
+        if tag in answers or (not known and tag in unwelcome):
+            continue
+        if tag in ANSWERS_TAGS:
+            answers.add(tag)
+        found.append(one)
+    return found if known else found[:STRANGERS_MESSAGES_MAX]

@@ -86,6 +86,7 @@ def _candidate(
             options=options,
             certifies_state=traits.certifies_state,
             fault_model=traits.fault_model,
+            payloads=traits.payloads,
             ordering=partial(offer.factory, context, options) if outside else None,
         )
         return ConsensusHost(context, plan)

@@ -19,7 +19,7 @@ from fluvial.ledger.genesis import ACCOUNTS, Account
 from fluvial.ledger.light_client import prove_fact
 from fluvial.ledger.names import NameRecord, resolve
 from fluvial.ledger.state import Changes
-from fluvial.ledger.transactions import transaction_id
+from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX, transaction_id
 from fluvial.ports import View
 
 IMPOSSIBLE: Final = 100
@@ -28,6 +28,8 @@ NOT_READY: Final = 101
 """The status of a call that came before the ledger has started, or before it has a block with a proof."""
 REFUSED: Final = 102
 """The status of a transaction that the ledger does not take."""
+TEXT_MAX: Final = 4 * (TRANSACTION_BYTES_MAX // 3 + 1)
+"""Of a transaction in base64."""
 UNKNOWN: Final = 404
 """The status of a name that nobody has."""
 
@@ -160,6 +162,8 @@ class LedgerService(Effector[NoConfig]):
     @function
     async def submit(self, transaction: str) -> str:
         """Let a signed transaction (base64) wait for a block; returns its id, hexadecimal. It is no promise that it comes into one."""
+        if len(transaction) > TEXT_MAX:  # megabytes would be decoded in one piece
+            raise EffectorError(REFUSED, f"a transaction has at most {TRANSACTION_BYTES_MAX:,} bytes")
         try:
             data = base64.b64decode(transaction, validate=True)
         except binascii.Error as error:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fluvial.consensus.engine import MakeEngine
+from fluvial.consensus.engine import MakeEngine, ReadPayloads
 from fluvial.consensus.ordering import OrderingService
 
 
@@ -65,6 +65,14 @@ class LedgerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="and so are the oldest of them if all together have more bytes than this",
         ),
     ] = 256 << 20
+    state_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**53,
+            description="once the state takes more memory, a validator takes nothing from keys without units that adds to it",
+        ),
+    ] = 64 << 20
     prices: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=2**62)]],
         Meta(
@@ -85,6 +93,7 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
         options: of the engine.
         certifies_state: whether it commits blocks with roots, or orders payloads.
         fault_model: what the engine tolerates: ``byzantine`` or ``crash``.
+        payloads: reads the payloads in messages of the engine; None if nothing is done ahead with them.
         ordering: makes the service outside that puts payloads into an order; None for engines that do so themselves.
     """
 
@@ -95,4 +104,5 @@ class HostPlan(msgspec.Struct, frozen=True, kw_only=True):
     options: msgspec.Struct
     certifies_state: bool
     fault_model: str
+    payloads: ReadPayloads | None = None
     ordering: Callable[[], OrderingService] | None = None

@@ -9,6 +9,8 @@ from fluvial.hosting.log_tables import LOG, checked, checksum, damaged, number_k
 from fluvial.prepared import Transaction
 
 READ_ROWS = 16
+PRUNED_BYTES: Final = 8 << 20
+"""Of blocks that are removed in one write: all that a peer writes waits for it."""
 
 _NEWEST: Final = LOG["newest_snapshot"]
 _PARTS: Final = LOG["parts"]
@@ -83,14 +85,31 @@ def discard(transaction: Transaction, keep: int, rows_max: int) -> bool:
 
 
 def prune(transaction: Transaction, upto: int, rows_max: int) -> bool:
-    """Remove some of the blocks and proofs up to a height, the oldest first; returns whether there may be more."""
+    """Remove some of the blocks and proofs up to a height, the oldest first, of few bytes together; returns whether there may be more."""
     lowest = transaction.value(_LOWEST)
     if lowest is None or lowest > upto:
         return False
-    end = min(upto, lowest + rows_max - 1)
+    end = reach(transaction, lowest - 1, min(upto, lowest + rows_max - 1), PRUNED_BYTES)
     transaction.change(_DROP_PROOFS, {"upto": end})
     transaction.change(_DROP_BLOCKS, {"upto": end})
-    return bool(end < upto)
+    return end < upto
+
+
+def reach(transaction: Transaction, above: int, upto: int, bytes_max: int) -> int:
+    """The height up to which the next blocks have so many bytes together, the first one however many it has.
+
+    Args:
+        transaction: of a read.
+        above: the blocks above this height,
+        upto: and up to this one.
+        bytes_max: of all of them.
+    """
+    size = 0
+    for number, (height, one) in enumerate(transaction.rows(_SIZES, {"above": above, "upto": upto})):
+        size += one
+        if number and size > bytes_max:
+            return int(height) - 1
+    return upto
 
 
 def sizes(transaction: Transaction, above: int, upto: int, rows_max: int) -> Sequence[tuple[int, int]]:

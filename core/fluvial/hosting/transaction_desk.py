@@ -1,18 +1,19 @@
-"""Transactions on their way into blocks: a validator takes them and tells the others of them, a follower hands them to a validator."""
+"""Transactions on their way into blocks: a validator takes them and tells the others of them, a follower hands them to several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from fluvial.consensus.replica import Replica
-from fluvial.encoding import decode, encode
-from fluvial.errors import FluvialError, Refused
+from fluvial.encoding import encode
+from fluvial.errors import Refused
+from fluvial.fairness import FairQueue
+from fluvial.hosting.handing_over import HandingOver
 from fluvial.hosting.messenger import FRAME_BYTES, Messenger, messages_of
+from fluvial.hosting.offer_lines import TRANSACTIONS, OfferLines
 from fluvial.identity import PeerId
 from fluvial.ledger.execution import refusal
 from fluvial.ledger.statements import VALIDATORS_MAX
@@ -20,13 +21,45 @@ from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX
 from fluvial.ledger.urgent import NoRoom
 from fluvial.ports import Context
 from fluvial.seats import RefusingAnswer
+from fluvial.waiting import Event, others_have_a_turn
 
-TRANSACTIONS: Final = "/fluvial/transactions/1"
-SUBMIT_S: Final = 10.0
 TRANSACTIONS_BYTES_MAX: Final = FRAME_BYTES + TRANSACTION_BYTES_MAX
 """Of one message to this desk: what :class:`Messenger` puts together, with one transaction that is as large as it may be."""
+WEIGHT_MAX: Final = 65_536
+"""Of a validator, beside whoever brings transactions."""
 YIELD_EVERY: Final = 16
 """Transactions of others, of all together, that are looked at in one turn of the event loop: about a millisecond. A flood of them does not hold up blocks."""
+
+
+class IntakeTurns:
+    """Who looks at transactions in this turn of the event loop: the senders one after the other, however much each has brought.
+
+    Args:
+        weight: of a sender; see :class:`FairQueue`.
+    """
+
+    def __init__(self, weight: Callable[[PeerId], int]) -> None:
+        self._line: FairQueue[PeerId, Event] = FairQueue(weight, quick=True)
+        self._taken = False
+
+    async def take(self, sender: PeerId) -> None:
+        """Wait for the sender's turn, which :meth:`give` ends."""
+        if self._taken:
+            turn = Event()
+            self._line.push(sender, turn)
+            try:
+                await turn.wait()
+            except BaseException:
+                if not self._line.remove(sender, turn):
+                    self.give()
+                raise
+        self._taken = True
+
+    def give(self) -> None:
+        """The turn is over."""
+        self._taken = len(self._line) > 0
+        if self._taken:
+            self._line.pop()[1].set()
 
 
 class TransactionIntake:
@@ -85,15 +118,17 @@ class TransactionDesk:
         self._me: Final = context.keys.peer_id
         self._peers, self._rng, self._log = context.peers, context.rng, context.log
         self._gossips, self._running, self._take = gossips, running, take
-        self._admitting: Final = anyio.Lock()
+        self._turns: Final = IntakeTurns(lambda peer: 0 if running().validators.index(peer) is None else WEIGHT_MAX)
         self._messages: Messenger | None = None
+        self._lines: OfferLines | None = None
 
     def open(self, tasks: TaskGroup) -> None:
         """From now on other validators can be told; the tasks are for those who have to be waited for."""
         self._messages = Messenger(self._peers, TRANSACTIONS, tasks, peers_max=VALIDATORS_MAX)
+        self._lines = OfferLines(self._peers, tasks, self._log)
 
     async def submit(self, transaction: bytes) -> None:
-        """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to a validator.
+        """Let a transaction of this peer wait for a block, here and at the other validators; a follower hands it to several.
 
         Raises:
             Refused: it can never be in a block, or there is no room, or no validator can be reached.
@@ -108,21 +143,13 @@ class TransactionDesk:
         await self._hand_over(replica, transaction)
 
     async def _hand_over(self, replica: Replica, transaction: bytes) -> None:
-        """Give a transaction to a validator, the first that answers."""
-        validators = [peer for peer in replica.validators.peers if peer != self._me]
+        """Give a transaction to validators, at first to those that are connected."""
         connected = self._peers.connected()
-        self._rng.shuffle(validators)
-        for peer in sorted(validators, key=lambda one: one not in connected):
-            try:
-                answer = await self._peers.request(peer, TRANSACTIONS, encode([transaction]), timeout_s=SUBMIT_S / 2)
-                reasons = decode(answer, list[str], what="answer of a validator")
-            except FluvialError as error:
-                self._log.info("validator_does_not_answer", validator=peer, error=error.message)
-                continue
-            if reasons and reasons[0]:
-                raise Refused(f"a validator does not take this transaction: {reasons[0]}", reason="transaction")
-            return
-        raise Refused("no validator can be reached", reason="unreachable", hint="try again later")
+        others = [peer for peer in replica.validators.peers if peer != self._me]
+        self._rng.shuffle(others)
+        others.sort(key=lambda one: one not in connected)
+        assert self._lines is not None, "a replica runs"
+        await HandingOver(self._lines, replica.validators).run(transaction, others)
 
     async def answer(self, sender: PeerId, payload: bytes) -> bytes:
         """Transactions of a validator, a follower or a client; answers with a reason for each that is refused.
@@ -139,9 +166,12 @@ class TransactionDesk:
         waiting = list(messages_of(payload))
         while waiting:
             some, waiting = waiting[:YIELD_EVERY], waiting[YIELD_EVERY:]
-            async with self._admitting:
+            await self._turns.take(sender)
+            try:
                 intake.admit(some)
-                await anyio.lowlevel.checkpoint()
+                await others_have_a_turn()
+            finally:
+                self._turns.give()
         answer = encode(intake.reasons)
         if replica.validators.index(sender) is not None:
             return answer

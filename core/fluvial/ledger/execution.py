@@ -91,13 +91,19 @@ class BlockExecution:
         chain: id of the ledger.
         height: of the block.
         time_ms: of the block.
+        verified: whether who signed its transactions was verified before.
     """
 
-    def __init__(self, state: State, *, chain: bytes, height: int, time_ms: int) -> None:
+    def __init__(self, state: State, *, chain: bytes, height: int, time_ms: int, verified: bool = False) -> None:
         self._state, self._changes = state, Changes(state)
         epoch = membership(state).epoch
         self._setting = BlockSetting(
-            chain=chain, height=height, time_ms=time_ms, epoch=epoch, parameters=parameters_of(state)
+            chain=chain,
+            height=height,
+            time_ms=time_ms,
+            epoch=epoch,
+            parameters=parameters_of(state),
+            verified=verified,
         )
         self._results: dict[bytes, str] = {}
 
@@ -123,7 +129,14 @@ class BlockExecution:
 
 
 def execute(
-    state: State, transactions: Sequence[bytes], *, chain: bytes, height: int, time_ms: int, strict: bool
+    state: State,
+    transactions: Sequence[bytes],
+    *,
+    chain: bytes,
+    height: int,
+    time_ms: int,
+    strict: bool,
+    verified: bool = False,
 ) -> Executed:
     """Execute a block.
 
@@ -134,11 +147,12 @@ def execute(
         height: of the block.
         time_ms: of the block.
         strict: a transaction that must not be there makes the whole block invalid; otherwise it is skipped.
+        verified: whether who signed them was verified before.
 
     Raises:
         Invalid: strict, and one must not be there.
     """
-    block = BlockExecution(state, chain=chain, height=height, time_ms=time_ms)
+    block = BlockExecution(state, chain=chain, height=height, time_ms=time_ms, verified=verified)
     for transaction in transactions:
         try:
             block.add(transaction)
@@ -209,18 +223,24 @@ def _execute(changes: Changes, setting: BlockSetting, transaction: bytes) -> str
         except BodyFailed as error:
             raise Invalid(str(error)) from error
         changes.keep(inner)
-        remember(transaction, one)
+        _remember(setting, transaction, one)
         return ""
     if isinstance(one.body, UpdateValidators) and (VALIDATORS, b"") in changes.written:
         raise Late("one change of the validators in a block")
     _pay(changes, setting, one, len(transaction))
-    remember(transaction, one)
+    _remember(setting, transaction, one)
     try:
         apply(inner, setting, one)
     except BodyFailed as error:
         return str(error)
     changes.keep(inner)
     return ""
+
+
+def _remember(setting: BlockSetting, transaction: bytes, one: Transaction) -> None:
+    """What was verified before is in a block that nobody will ask for again."""
+    if not setting.verified:
+        remember(transaction, one)
 
 
 def _urgent(changes: Changes, setting: BlockSetting, one: UrgentTransaction, size: int) -> None:
@@ -230,7 +250,7 @@ def _urgent(changes: Changes, setting: BlockSetting, one: UrgentTransaction, siz
         return
     account = _payer(changes, setting, one, one.payer, size)
     record_revocation(changes, setting, one.revocation)
-    if not one.is_signed:
+    if not setting.verified and not one.is_signed:
         raise Invalid(BAD_SIGNATURE)
     changes.set(ACCOUNTS, one.payer, account)
 
@@ -242,7 +262,7 @@ def _pay(changes: Changes, setting: BlockSetting, one: SignedTransaction, size: 
         Invalid: the transaction must not be in this block.
     """
     account = _paying(changes, setting, one, size, future=future)
-    if not one.is_signed:
+    if not setting.verified and not one.is_signed:
         raise Invalid(BAD_SIGNATURE)
     changes.set(ACCOUNTS, one.sender, Account(one.nonce + 1, account.balance))
 

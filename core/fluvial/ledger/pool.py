@@ -6,6 +6,9 @@ the one with most waiting goes first, and then the one with the smallest balance
 
 What has expired goes, and so does what its sender cannot pay any more: else it would be tried for every block, in front of others.
 
+What is on the ledger stays in the memory of all its peers. So where transactions are free and the state is large, nothing is taken any more that would add to it
+of keys without units: those cost nothing either.
+
 Evidence and revocations wait in a lane of their own (``urgent.py``). What can be in the next block is known by key, and so are who pays least and what
 expires first: neither a block nor a full pool costs a look at all that waits.
 """
@@ -19,8 +22,12 @@ from typing import Final, NamedTuple
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.ledger.execution import body_refusal, parameters_of, payment_refusal, refusal
 from fluvial.ledger.genesis import ACCOUNTS, UNITS_MAX, Account
+from fluvial.ledger.licences import CloseLicence, SettleLicence
+from fluvial.ledger.names import ChangeName, ReleaseName
+from fluvial.ledger.perimeters import ClosePerimeter
 from fluvial.ledger.state import Changes, State
 from fluvial.ledger.transactions import (
+    CarryRevocation,
     SignedPayment,
     SignedTransaction,
     Transaction,
@@ -36,6 +43,9 @@ WAITING_BYTES_MAX: Final = 32 << 20
 PER_SENDER_MAX: Final = 64
 AHEAD_MAX: Final = 64
 """How far a nonce may lie in the future."""
+FULL: Final = "the state is large, and keys without units add nothing to it any more"
+ADDING_NOTHING: Final = (ChangeName, ReleaseName, SettleLicence, CloseLicence, ClosePerimeter)
+"""Bodies that change what is there."""
 
 
 class WaitingTransaction(NamedTuple):
@@ -85,10 +95,19 @@ class TransactionPool:
         chain: id of the ledger.
         per_sender: transactions of one key that may wait.
         newest_first: whether the keys that came last have the first turn.
+        state_bytes_max: memory of the state beyond which keys without units add nothing to it; they add revocations until it takes twice as much.
     """
 
-    def __init__(self, chain: bytes, *, per_sender: int = PER_SENDER_MAX, newest_first: bool = False) -> None:
+    def __init__(
+        self,
+        chain: bytes,
+        *,
+        per_sender: int = PER_SENDER_MAX,
+        newest_first: bool = False,
+        state_bytes_max: int = 2**63,
+    ) -> None:
         self._chain = chain
+        self._state_bytes_max = state_bytes_max
         self._newest_first = newest_first
         self._per_sender = per_sender
         self._waiting: dict[bytes, dict[int, WaitingTransaction]] = {}
@@ -139,14 +158,21 @@ class TransactionPool:
         if payment is None:
             one = self._checked(transaction, state, height)
             assert not isinstance(one, SignedTransaction), "it says who pays"
+            if isinstance(one, CarryRevocation) and self._is_closed(state, one.payer, 2 * self._state_bytes_max):
+                raise _refused(FULL)
             self._urgent.add(one, transaction)
             return
         if self._waits(payment, transaction):
             return
         account = _account(state, payment.sender)
+        closed = self._is_closed(state, payment.sender, self._state_bytes_max)
+        if closed and not account.nonce:
+            raise _refused(FULL)
         rank = self._place(payment, account, len(transaction))
         signed = self._checked(transaction, state, height)
         assert isinstance(signed, SignedTransaction), "it says who pays"
+        if closed and not isinstance(signed.body, ADDING_NOTHING):
+            raise _refused(FULL)
         if self._is_full(len(transaction)):
             self._make_room(rank, len(transaction))
         sender, nonce, until = payment.sender, payment.nonce, payment.valid_until
@@ -157,6 +183,12 @@ class TransactionPool:
         self._count += 1
         self._look(sender, account.nonce)
         self._ends(until, sender, nonce)
+
+    def _is_closed(self, state: State, key: bytes, bytes_max: int) -> bool:
+        """Whether a key must not add anything to the state."""
+        if state.weight <= bytes_max or _account(state, key).balance:
+            return False
+        return key not in parameters_of(state).administrators
 
     def _checked(self, transaction: bytes, state: State, height: int) -> Transaction:
         """What a transaction says that somebody pays for; raises Refused if it cannot be executed."""

@@ -72,11 +72,20 @@ class LedgerRules:
         Raises:
             Invalid: it must not be in a block.
         """
+        return self._executed(state, payload, height, time_ms)
+
+    def replay(self, state: State, payload: bytes, *, height: int, time_ms: int) -> Executed:
+        """As :meth:`check`, of a block in the peer's own log: who has signed its transactions was verified before it was written."""
+        return self._executed(state, payload, height, time_ms, verified=True)
+
+    def _executed(self, state: State, payload: bytes, height: int, time_ms: int, *, verified: bool = False) -> Executed:
         try:
             transactions = decode_payload(payload)
         except RemoteProtocolError as error:
             raise Invalid("payload") from error
-        return execute(state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True)
+        return execute(
+            state, transactions, chain=self.chain, height=height, time_ms=time_ms, strict=True, verified=verified
+        )
 
     def order(
         self,

@@ -24,6 +24,7 @@ class BlockSetting(msgspec.Struct, frozen=True, kw_only=True):
         time_ms: of the block.
         epoch: of the block.
         parameters: as they were before the block.
+        verified: whether this peer has verified who signed its transactions before: it is of the peer's own log.
     """
 
     chain: bytes
@@ -31,3 +32,4 @@ class BlockSetting(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     epoch: int
     parameters: Parameters
+    verified: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
 
 from fluvial.encoding import decode, encode
-from fluvial.ledger.tree import Node, TreeProof, changed, differing, find, hash_of, leaves, prove
+from fluvial.ledger.tree import Node, TreeProof, changed, differing, find, hash_of, leaves, prove, weight_of
 
 T = TypeVar("T")
 
@@ -31,6 +31,11 @@ class State:
     def root(self) -> bytes:
         """The root of its tree, 32 bytes."""
         return hash_of(self.tree)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        return weight_of(self.tree)
 
     def get(self, module: str, key: bytes) -> bytes | None:
         """The value of a key; None if it has none."""

@@ -20,6 +20,8 @@ import msgspec
 
 EMPTY: Final = bytes(32)
 DEPTH_MAX: Final = 256
+KEY_BYTES: Final = 640
+"""What a key takes in memory besides itself and its value, with its part of the branches above it; measured."""
 
 
 class TreeLeaf:
@@ -32,14 +34,24 @@ class TreeLeaf:
         self.place = place_of(module, key)
         self.hash = _leaf_hash(self.place, sha256(value).digest())
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        return KEY_BYTES + len(self.key) + len(self.value)
+
 
 class Branch:
-    """Two subtrees, at least one of them a branch or both leaves; hashed when it is asked for."""
+    """Two subtrees, at least one of them a branch or both leaves; hashed when it is asked for.
 
-    __slots__ = ("_hash", "left", "right")
+    Attributes:
+        weight: about how many bytes of memory both take.
+    """
+
+    __slots__ = ("_hash", "left", "right", "weight")
 
     def __init__(self, left: Node, right: Node) -> None:
         self.left, self.right = left, right
+        self.weight = weight_of(left) + weight_of(right)
         self._hash: bytes | None = None
 
     @property
@@ -96,6 +108,11 @@ def place_of(module: str, key: bytes) -> bytes:
 def hash_of(node: Node) -> bytes:
     """The hash of a tree."""
     return EMPTY if node is None else node.hash
+
+
+def weight_of(node: Node) -> int:
+    """About how many bytes of memory a tree takes."""
+    return 0 if node is None else node.weight
 
 
 def find(node: Node, module: str, key: bytes) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Final, TypeAlias
@@ -166,6 +166,16 @@ def describe(data: bytes) -> MessageDescription | None:
         case Pull():
             return MessageDescription("pull", 0, 0, None)
     return None
+
+
+def payloads(data: bytes) -> Sequence[bytes]:
+    """The payloads in a message."""
+    match read_dag_message(data):
+        case NewVertex(vertex):
+            return (vertex.payload,)
+        case Bundle(vertices):
+            return [one.payload for one in vertices]
+    return ()
 
 
 def reseal(data: bytes, signer: int) -> bytes | None:

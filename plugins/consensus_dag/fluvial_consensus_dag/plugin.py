@@ -9,6 +9,8 @@ from fluvial import hookimpl
 from fluvial.consensus.engine import EngineSetup, EngineTraits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fluvial.consensus.engine import MessageDescription
     from fluvial.offers import Registry
 
@@ -38,6 +40,12 @@ def _reseal(message: bytes, index: int) -> bytes | None:
     return reseal(message, index)
 
 
+def _payloads(message: bytes) -> Sequence[bytes]:
+    from fluvial_consensus_dag.messages import payloads
+
+    return payloads(message)
+
+
 def _build_on_old(setup: EngineSetup, options: DagOptions) -> Dag:
     from fluvial_consensus_dag.rebels import DagOnOld
 
@@ -54,6 +62,7 @@ TRAITS = EngineTraits(
     certifies_state=False,
     describe=_describe,
     reseal=_reseal,
+    payloads=_payloads,
     rebels={"build_on_old": _build_on_old, "sign_everything": _sign_everything},
 )
 

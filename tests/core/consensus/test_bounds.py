@@ -10,6 +10,7 @@ from fluvial.consensus.epoch_engine import EARLY_MAX, EarlyMessages
 from fluvial.consensus.executor import Executor
 from fluvial.consensus.lab.keys import keys_of
 from fluvial.consensus.snapshot_shelf import SnapshotShelf
+from fluvial.errors import RemoteProtocolError
 from fluvial.ledger.blocks import BlockHeader, FinalityProof, LedgerBlock, payload_hash
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.pool import TransactionPool
@@ -93,6 +94,16 @@ def test_a_snapshot_is_due_after_so_many_bytes(monkeypatch: pytest.MonkeyPatch) 
         shelf.note(new, GENESIS.state(), terminal=False)
     proof = FinalityProof(Certificate(CHECKPOINT, 0, 10, chain.tip.id, ()))
     assert [one.header.height for one in shelf.prove(10, proof)[1]] == [3, 6, 9]
+
+
+def test_a_block_of_the_log_has_the_payload_that_it_names() -> None:
+    chain = BlockChain(GENESIS.anchor(), BlocksInMemory(), GENESIS.chain)
+    executor = Executor(chain, GENESIS.state(), LedgerRules(GENESIS.chain, PayloadLimits()), 10**9)
+    header = BlockHeader(
+        GENESIS.chain, 0, 1, 1, chain.tip.id, payload_hash(b"\x91\x00"), chain.tip.state, NOTHING, 0, 1
+    )  # fmt: skip
+    with pytest.raises(RemoteProtocolError, match="another payload"):
+        executor.replay(LedgerBlock(header, b""))
 
 
 def test_what_was_executed_is_forgotten_once_it_is_final() -> None:

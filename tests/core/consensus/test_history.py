@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
-from fluvial.consensus.block_chain import BlockChain, BlocksInMemory
+from fluvial.consensus.block_chain import ANSWER_BYTES_MAX, BlockChain, BlocksInMemory
 from fluvial.consensus.following import PAUSE, Following
 from fluvial.consensus.history import ANSWER_PAUSE_MS, PEERS_MAX, REST_MAX, STRANGERS_GAP, HistorySync
 from fluvial.consensus.lab.keys import verify_once
@@ -18,9 +18,19 @@ from fluvial.encoding import encode
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import Anchor, BlockHeader, FinalityProof, LedgerBlock, payload_hash
 from fluvial.ledger.genesis import Genesis
+from fluvial.ledger.perimeters import CreatePerimeter, PerimeterMember, PerimeterTerms
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
-from fluvial.ledger.statements import CHECKPOINT, NOTHING, Certificate, Validator, ValidatorSet
+from fluvial.ledger.statements import (
+    CHECKPOINT,
+    FINALIZE,
+    NOTHING,
+    Certificate,
+    Validator,
+    ValidatorSet,
+    signed_bytes,
+)
+from fluvial.ledger.transactions import encode_payload, sign_transaction
 
 from tests.support.nodes import keys_of
 
@@ -258,3 +268,50 @@ def test_only_a_validator_can_say_that_a_snapshot_is_needed() -> None:
     assert validator is not None
     one.receive(validator, HistoryAnswer((), None, AHEAD, AHEAD))
     assert one.asked(SnapshotAsk)[True]
+
+
+class LongHistory:
+    """Blocks of which an answer has three, with real transactions, and their proof."""
+
+    def __init__(self, count: int) -> None:
+        rules, state, parent = LedgerRules(GENESIS.chain, PayloadLimits()), GENESIS.state(), GENESIS.anchor().id
+        members = tuple(PerimeterMember(f"{number:0>128}", f"{number:0>54}") for number in range(256))
+        body = CreatePerimeter(PerimeterTerms(members, NOTHING, (ME.public_key,)))
+        blocks = []
+        for height in range(1, count + 1):
+            nonces = range(2 * height - 2, 2 * height)
+            payload = encode_payload([sign_transaction(ME, GENESIS.chain, nonce, body) for nonce in nonces])
+            state = rules.check(state, payload, height=height, time_ms=height).state
+            header = BlockHeader(
+                GENESIS.chain,
+                0,
+                height,
+                height,
+                parent,
+                payload_hash(payload),
+                state.root,
+                DECIDING.digest,
+                0,
+                height,
+            )
+            blocks.append(LedgerBlock(header, payload))
+            parent = header.id
+        message = signed_bytes(GENESIS.chain, FINALIZE, 0, count, parent)
+        signatures = tuple((number, keys_of(f"validator {number}").sign(message)) for number in range(4))
+        proof = FinalityProof(Certificate(FINALIZE, 0, count, parent, signatures))
+        self.answer = HistoryAnswer(tuple(blocks), proof, count)
+
+
+def test_whoever_sends_many_large_blocks_has_a_few_executed_in_one_piece() -> None:
+    answer = LongHistory(12).answer
+    assert len(answer.blocks[0].payload) * 3 > ANSWER_BYTES_MAX > len(answer.blocks[0].payload) * 2
+    one = Follower()
+    one.pass_time(50)
+    one.receive(EVE, LedgerStatus(0, 12))
+    heights = [0]
+    while heights[-1] < 12:
+        assert one.sent[-1] == (EVE, HistoryAsk(heights[-1])), "what is left is asked for at once"
+        one.receive(EVE, answer)
+        heights.append(one.replica.chain.tip.height)
+    assert heights == [0, 3, 6, 9, 12]
+    assert one.replica.chain.store.proof(12) is not None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
+from fluvial.assembly.peers import DirectPeers
 from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, LedgerStatus, SnapshotAsk
 from fluvial.encoding import decode, encode
 from fluvial.errors import ConfigError, Refused, RemoteProtocolError, StorageError, Unreachable
 from fluvial.hosting.follower_news import GAP_S
-from fluvial.hosting.host import PROTOCOL, WISH_BYTES_MAX
-from fluvial.hosting.transaction_desk import TRANSACTIONS
+from fluvial.hosting.history_desk import WISH_BYTES_MAX
+from fluvial.hosting.host import PROTOCOL
+from fluvial.hosting.offer_lines import TRANSACTIONS
 from fluvial.identity import KeyPair
 from fluvial.ledger.blocks import LedgerBlock
 from fluvial.ledger.genesis import ACCOUNTS, Account
@@ -240,3 +243,34 @@ async def test_strangers_cannot_hold_up_the_ledger(tmp_path: Path) -> None:
         assert replica is not None
         assert not replica.alarmed
         assert not replica.evidence
+
+
+async def test_nobody_is_looked_for_who_has_asked_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[object] = []
+    send = DirectPeers.send
+
+    async def watched(self: DirectPeers, to: Any, protocol: str, payload: bytes) -> None:
+        looked_for.append(to)
+        await send(self, to, protocol, payload)
+
+    async with ledger_nodes(tmp_path) as network:
+        eve = await network.start("eve")
+        network.introduce()
+        ada = network["ada"]
+        await until_height(ada, 2)
+        await eve.node.assembly.peers.request(ada.peer_id, PROTOCOL, encode([encode(HistoryAsk(0))]), timeout_s=5)
+        await until_height(ada, host_of(ada).view().height + 1)
+        await network.stop("eve")
+        monkeypatch.setattr(DirectPeers, "send", watched)
+        await until_height(ada, host_of(ada).view().height + 3)
+        assert eve.peer_id not in looked_for
+
+
+async def test_a_follower_hands_on_many_transactions_at_once(tmp_path: Path) -> None:
+    async with ledger_nodes(tmp_path) as network:
+        eve = await start_holder(network, "eve", "none")
+        await until_height(eve, 2)
+        async with anyio.create_task_group() as tasks:
+            for nonce in range(60):
+                tasks.start_soon(host_of(eve).submit, transaction(network["ada"], TransferUnits(PAYEE, 1), nonce))
+        await until(lambda: balance(eve) == 60, within_s=20)

@@ -9,10 +9,18 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.consensus.wire import EngineMessage, HistoryAnswer, HistoryAsk, SnapshotAnswer
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.hosting import messenger as messenger_module
-from fluvial.hosting.messenger import FRAME_BYTES_MAX, FRAME_MESSAGES_MAX, Messenger, messages_of
+from fluvial.hosting.messenger import (
+    FRAME_BYTES_MAX,
+    FRAME_MESSAGES_MAX,
+    STRANGERS_MESSAGES_MAX,
+    Messenger,
+    looked_at,
+    messages_of,
+)
 from fluvial.identity import PeerId
 from fluvial.ledger.blocks import TRANSACTIONS_MAX
 from fluvial.ledger.transactions import decode_payload
@@ -95,6 +103,21 @@ async def test_nobody_says_too_much_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         tasks.cancel_scope.cancel()
 
 
+async def test_strangers_that_do_not_read_take_no_places_of_validators() -> None:
+    peers = Deaf()
+    peers.reads.add(VALIDATOR)
+    async with anyio.create_task_group() as tasks:
+        messenger = Messenger(peers, "/test/1", tasks, peers_max=10, known=lambda one: one == VALIDATOR)  # type: ignore[arg-type]
+        for one in STRANGERS:
+            messenger.send(one, ANSWER)
+        await anyio.sleep(0.1)
+        messenger.send(VALIDATOR, ANSWER)
+        await anyio.sleep(0.1)
+        assert len(peers.held) == 10
+        assert VALIDATOR in peers.got
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_peer_that_becomes_a_validator_has_its_own_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messenger_module, "STRANGERS_BYTES_MAX", MOST)
     peers, validators = Deaf(), {VALIDATOR}
@@ -131,3 +154,14 @@ def test_a_frame_of_too_many_items_is_refused_before_they_are_made(
     finally:
         tracemalloc.stop()
     assert peak < size / 10
+
+
+def test_of_a_frame_one_answer_of_each_kind_is_looked_at_and_of_strangers_what_they_were_asked() -> None:
+    history, part = encode(HistoryAnswer((), None, 1)), encode(SnapshotAnswer(()))
+    ask, vote = encode(HistoryAsk(0)), encode(EngineMessage(0, b""))
+    frame = [history, part, ask, history, vote, part, vote]
+    nothing: frozenset[bytes] = frozenset()
+    assert looked_at(frame, known=True, asked=nothing) == [history, part, ask, vote, vote]
+    assert looked_at(frame, known=False, asked=nothing) == [ask]
+    assert looked_at(frame, known=False, asked=frozenset({b"history"})) == [history, ask]
+    assert looked_at([ask] * 100, known=False, asked=nothing) == [ask] * STRANGERS_MESSAGES_MAX

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from fluvial.consensus.block_chain import history_of
 from fluvial.consensus.wire import BlockEntry
 from fluvial.encoding import encode
 from fluvial.errors import StorageError
@@ -15,7 +17,7 @@ from fluvial.hosting.log import ConsensusLog
 from fluvial.hosting.log_tables import row_of
 from fluvial.ledger.blocks import BlockHeader, LedgerBlock
 from fluvial.ledger.statements import NOTHING
-from fluvial.prepared import SqlTransaction
+from fluvial.prepared import Parameters, SqlTransaction, Statement
 from sqlalchemy import Connection, create_engine, delete, insert, update
 
 
@@ -103,3 +105,31 @@ def test_of_old_blocks_so_many_bytes_stay_however_few_blocks_that_are(connection
     assert [height for height, _ in snapshot_table.sizes(SqlTransaction(connection), 0, 60, 3)] == list(
         range(upto + 1, upto + 4)
     )
+
+
+class WeighedTransaction(SqlTransaction):
+    """Counts the bytes of entries that are read."""
+
+    read_bytes = 0
+
+    def rows(self, statement: Statement, parameters: Parameters | None = None) -> list[Any]:
+        found = super().rows(statement, parameters)
+        self.read_bytes += sum(len(row.entry) for row in found if "entry" in row._fields)
+        return found
+
+
+def test_large_blocks_are_read_and_removed_a_few_at_a_time(connection: Connection) -> None:
+    log = ConsensusLog()
+    for height in range(1, 25):
+        header = BlockHeader(NOTHING, 0, height, height, NOTHING, NOTHING, NOTHING, NOTHING, 0, height)
+        block = LedgerBlock(header, bytes(1_000_000))
+        connection.execute(insert(blocks), [row_of("height", height, encode(BlockEntry(block)))])
+    transaction = WeighedTransaction(connection)
+    found = history_of(((block, None) for block, _ in log.history(transaction, 0, 256)), 24)
+    assert found.blocks == (), "there is no proof as far as it is looked for one"
+    assert 0 < transaction.read_bytes < 7_000_000
+    slices = 1
+    while snapshot_table.prune(SqlTransaction(connection), 20, 200):
+        slices += 1
+    assert slices == 3, "8 MiB each"
+    assert [block.header.height for block, _ in log.history(SqlTransaction(connection), 20)] == [21, 22, 23, 24]

@@ -12,7 +12,6 @@ import pytest
 from fluvial.encoding import decode
 from fluvial.errors import StorageError
 from fluvial.hosting import host
-from fluvial.hosting.paced_answers import WAIT_MAX_S, PacedAnswers
 from fluvial.hosting.services import LedgerService
 from fluvial.ledger.genesis import Genesis
 from fluvial.ledger.light_client import LightClient, ProvenFact
@@ -154,13 +153,3 @@ async def test_a_mark_that_cannot_be_read_keeps_the_key_silent_for_good(tmp_path
         assert host_of(dan).silent
         (finding,) = host_of(dan).contributions().health()  # type: ignore[misc]
         assert "votes again never" in finding.text
-
-
-def test_parts_are_handed_out_at_a_rate_for_each_and_for_all() -> None:
-    paces = PacedAnswers(1_000)
-    assert paces.wait_s("ada", 100, 0.0) == 0.0
-    assert paces.wait_s("ada", 100, 0.0) == pytest.approx(0.4), "one peer has a quarter"
-    assert paces.wait_s("bob", 100, 0.0) == pytest.approx(0.2), "behind the two others"
-    while (wait_s := paces.wait_s("eve", 100, 0.0)) is not None:
-        assert wait_s <= WAIT_MAX_S
-    assert paces.wait_s("ada", 100, 100.0) == 0.0

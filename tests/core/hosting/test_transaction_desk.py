@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from fluvial.effectors import EffectorError
 from fluvial.encoding import decode, encode
-from fluvial.hosting.transaction_desk import TransactionDesk
+from fluvial.errors import Refused
+from fluvial.hosting.services import LedgerService
+from fluvial.hosting.transaction_desk import YIELD_EVERY, TransactionDesk
 from fluvial.ledger import pool as pool_module
 from fluvial.ledger.genesis import Genesis, Parameters
 from fluvial.ledger.pool import PER_SENDER_MAX, TransactionPool
 from fluvial.ledger.statements import NOTARIZE, NOTHING, Evidence, Validator, ValidatorSet, signed_bytes
-from fluvial.ledger.transactions import TransferUnits, report, sign_transaction
+from fluvial.ledger.transactions import TRANSACTION_BYTES_MAX, TransferUnits, report, sign_transaction
 from fluvial.seats import RefusingAnswer
 from fluvial.testing.nodes import keys_of
 
@@ -121,3 +125,60 @@ async def test_what_waits_already_is_answered_but_neither_passed_on_nor_of_use()
             assert await desk.bring(bytes(bytearray(one))) == (True, [""])
             assert len(desk.told.frames) == before
         assert len(desk.pool) == 2
+
+
+async def test_a_text_that_is_too_long_for_a_transaction_is_not_decoded() -> None:
+    taken: list[bytes] = []
+
+    class Holder:
+        async def submit(self, transaction: bytes) -> None:
+            taken.append(transaction)
+
+    holder: Any = Holder()
+    longest = base64.b64encode(bytes(TRANSACTION_BYTES_MAX)).decode()
+    await LedgerService(holder).submit(longest)
+    with pytest.raises(EffectorError, match="a transaction has at most 65,536 bytes"):
+        await LedgerService(holder).submit(longest + "not base64")
+    assert taken == [bytes(TRANSACTION_BYTES_MAX)]
+
+
+class Counting:
+    """A desk that counts the transactions that it looks at, none of which it takes."""
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+        replica: Any = SimpleNamespace(
+            decides=True, pool=TransactionPool(GENESIS.chain), validators=ValidatorSet(GENESIS.validators)
+        )
+        context: Any = SimpleNamespace(keys=ME, peers=None, rng=None, log=None)
+        self.desk = TransactionDesk(context, gossips=True, running=lambda: replica, take=self._refuse)
+
+    def _refuse(self, transaction: bytes) -> None:
+        self.looked_at += 1
+        raise Refused("no", reason="transaction")
+
+
+async def test_who_brings_one_transaction_does_not_wait_for_those_who_bring_many() -> None:
+    counting = Counting()
+    async with anyio.create_task_group() as tasks:
+        for number in range(60):
+            tasks.start_soon(counting.desk.answer, keys_of(f"stranger {number}").peer_id, encode([b"x"] * 256))
+        while counting.looked_at < 60 * YIELD_EVERY * 2:  # each has had its first turn
+            await anyio.lowlevel.checkpoint()
+        for sender in (EVE, OTHER.peer_id):
+            before = counting.looked_at
+            await counting.desk.answer(sender, encode([b"y"]))
+            assert counting.looked_at - before <= 4 * YIELD_EVERY
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_goes_away_leaves_its_turn_to_the_others() -> None:
+    counting = Counting()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(counting.desk.answer, EVE, encode([b"x"] * 100))
+        await anyio.lowlevel.checkpoint()
+        for number in range(20):
+            with anyio.move_on_after(0):
+                await counting.desk.answer(keys_of(f"stranger {number}").peer_id, encode([b"x"]))
+            tasks.start_soon(counting.desk.answer, keys_of(f"stranger {number}").peer_id, encode([b"x"]))
+    assert 120 <= counting.looked_at <= 140

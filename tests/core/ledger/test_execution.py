@@ -13,7 +13,9 @@ from fluvial.identity import KeyPair
 from fluvial.ledger.approvals import approval_bytes
 from fluvial.ledger.execution import Executed, Invalid, execute, membership, parameters_of
 from fluvial.ledger.genesis import ACCOUNTS, PARAMETERS, Account, Genesis, Parameters
+from fluvial.ledger.names import ReleaseName
 from fluvial.ledger.offences import OFFENCES
+from fluvial.ledger.parsed import ParsedRecords
 from fluvial.ledger.pool import TransactionPool
 from fluvial.ledger.rules import LedgerRules, PayloadLimits
 from fluvial.ledger.state import Changes, State
@@ -27,7 +29,7 @@ from fluvial.ledger.transactions import (
     report,
     sign_transaction,
 )
-from fluvial.ledger.tree import Node
+from fluvial.ledger.tree import KEY_BYTES, Node
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -233,6 +235,43 @@ def test_a_pool_is_bounded_for_each_sender() -> None:
 def test_a_pool_refuses_what_can_never_be_executed(bad: bytes) -> None:
     with pytest.raises(Refused):
         pool_with(bad)
+
+
+def test_once_the_state_is_large_keys_without_units_add_nothing_to_it() -> None:
+    owner = keys_of("stranger 1")
+    state = run(stranger(1, nonce=0)).state
+    pool = TransactionPool(GENESIS.chain, state_bytes_max=state.weight)
+    pool.add(stranger(2, 0), state, 1)
+    state = run(stranger(2, 0), state=state).state
+    pool.forget(state, [keys_of("stranger 2").public_key], 2)
+    for adding in (stranger(3, 0), stranger(1, 1)):
+        with pytest.raises(Refused, match="keys without units add nothing"):
+            pool.add(adding, state, 2)
+    administrator = signed(ADMINS[0], 0, TransferUnits(USERS[0].public_key, 0))
+    for taken in (pay(1), administrator, signed(owner, 1, ReleaseName("mine"))):
+        pool.add(taken, state, 2)
+    assert len(pool) == 3
+
+
+def test_what_a_state_takes_is_known_whatever_led_to_it() -> None:
+    state = GENESIS.state()
+    for number in range(300):
+        state = state.with_changes({("a module", bytes([number % 200])): bytes(number)})
+    assert state.weight == sum(KEY_BYTES + len(key) + len(value) for _, key, value in state.all())
+    assert state.with_changes({(module, key): None for module, key, _ in state.all()}).weight == 0
+
+
+def test_signatures_in_blocks_of_the_own_log_are_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules, unpaid = LedgerRules(GENESIS.chain, PayloadLimits()), encode_payload([pay(1, nonce=7)])
+    payload = encode_payload([pay(7_777), pay(1, nonce=1)])
+    root = rules.check(GENESIS.state(), payload, height=1, time_ms=1).state.root
+    monkeypatch.setattr("fluvial.ledger.transactions._remembered", ParsedRecords(0))  # as after a start
+    monkeypatch.setattr("fluvial.ledger.transactions.verify", lambda *signed: False)
+    with pytest.raises(Invalid, match="signature"):
+        rules.check(GENESIS.state(), payload, height=1, time_ms=1)
+    assert rules.replay(GENESIS.state(), payload, height=1, time_ms=1).state.root == root
+    with pytest.raises(Invalid, match="nonce"):
+        rules.replay(GENESIS.state(), unpaid, height=1, time_ms=1)
 
 
 def test_what_a_payload_makes_does_not_depend_on_the_settings_of_who_executes_it() -> None:

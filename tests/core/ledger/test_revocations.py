@@ -175,3 +175,17 @@ def test_what_is_in_flight_is_not_taken_again() -> None:
     pool.add(carried(), GENESIS.state(), 1)
     flying = {transaction_id(carried())}
     assert pool.take(GENESIS.state(), bytes_max=10_000, count_max=8, without=flying) == []
+
+
+def test_revocations_of_keys_without_units_add_to_a_large_state_until_it_is_twice_as_large() -> None:
+    free = Genesis(name="free", time_ms=0, validators=GENESIS.validators, balances=((ANN.public_key, 1),))
+    state = free.state()
+    of_eve, of_ann = (
+        carry_revocation(payer, free.chain, revocation(subject=subject), valid_until=9)
+        for payer, subject in ((EVE, BOB), (ANN, EVE))
+    )
+    TransactionPool(free.chain, state_bytes_max=state.weight * 2 // 3).add(of_eve, state, 1)
+    pool = TransactionPool(free.chain, state_bytes_max=state.weight // 3)
+    with pytest.raises(Refused, match="keys without units add nothing"):
+        pool.add(of_eve, state, 1)
+    pool.add(of_ann, state, 1)
