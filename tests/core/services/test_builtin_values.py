@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import json
 import math
+import sys
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -114,6 +116,7 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
     ("json.parse", ['{"a":10,"b":"string","c":null}'], {"a": 10, "b": "string", "c": None}),
     ("json.parse", ['"hellow"'], "hellow"),
     ("json.parse", ['{"a":1,"a":2}'], {"a": 2}),
+    ("json.parse", ["[1e2,-0.5,1E-400,1e308]"], [100.0, -0.5, 0.0, 1e308]),
     ("json.stringify", [{"b": "string", "a": 10, "c": None}], '{"a":10,"b":"string","c":null}'),
     ("json.stringify", ["ä"], '"ä"'),
     ("debug.stringify", [], '"<empty argument list>"'),
@@ -222,6 +225,27 @@ async def test_a_long_array_is_never_read_at_once(ask: Any, monkeypatch: pytest.
     with pytest.raises(ServiceError):
         await ask("array.sum", [1] * 50_000 + ["a"])
     assert 0 < max(lengths) <= CHUNK
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-320", "1.7976931348623157E308", "0." + "0" * 310 + "1", "17976931348623157" + "0" * 292 + ".0"]
+)
+def test_other_threads_go_on_between_numbers_that_take_long_to_read(number: str) -> None:
+    count, steps = 200, 0
+
+    def noted(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal steps
+        steps += event == "call"
+
+    text = f"[{','.join([number] * count)}]"
+    before = sys.getprofile()
+    sys.setprofile(noted)
+    try:
+        found = JsonService().parse(text)
+    finally:
+        sys.setprofile(before)
+    assert found == json.loads(text)
+    assert steps >= count
 
 
 @pytest.mark.usefixtures("values")
