@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, ExcInfo
 
 from fluvial.log_output import LogOutput
+from fluvial.strangers import escaped
 
 LINES_PER_S: Final = 100
 """Lines of one event that are written in a second; each is about 250 bytes."""
@@ -90,6 +92,31 @@ class JsonLine:
         return f"{self._prefix}.{nanoseconds // 1000:06d}Z"
 
 
+class _Quoted:
+    """A text that is shown as Python writes it, with escapes: to structlog it is no text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _harmless(logger: object, method: str, fields: EventDict) -> EventDict:
+    """A processor of structlog for lines that people read: whatever a terminal may take for a command is an escape. Strangers choose names of services, for example."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = _Quoted(value)
+    return fields
+
+
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """As structlog's plain one, harmless: others would show local variables, secrets among them."""
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    stream.write(escaped(written.getvalue()))
+
+
 def make_logger(
     *,
     log_format: Literal["console", "json"],
@@ -115,11 +142,12 @@ def make_logger(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
+            _harmless,
             structlog.dev.ConsoleRenderer(
                 colors=stream.for_people,
                 pad_event_to=22,
                 sort_keys=False,
-                exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
+                exception_formatter=_write_traceback,
             ),
         ]
     level = logging.getLevelNamesMapping()[log_level.upper()]

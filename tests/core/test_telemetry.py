@@ -63,6 +63,24 @@ def test_long_texts_are_cut() -> None:
     assert len(json.loads(out.getvalue())["error"]) == TEXT_CHARACTERS_MAX
 
 
+def test_a_line_for_people_has_nothing_that_a_terminal_takes_for_a_command() -> None:
+    evil = "\x9b31m\u202e\x1b[2J\x07"
+    out = io.StringIO()
+    log = make_logger(log_format="console", log_level="info", file=out).bind(peer=evil)
+    log.info("said", service=evil, text=f"two words{evil}\nand a line", many=[evil], nice="…ä")
+    said = out.getvalue().removesuffix("\n")
+    assert said.isprintable()
+    assert "service='\\x9b31m\\u202e\\x1b[2J\\x07'" in said
+    assert said.endswith(" nice=…ä")
+    try:
+        raise ValueError(evil)
+    except ValueError as error:
+        log.error("failed", exc_info=error)
+    shown = out.getvalue().replace("\n", "")
+    assert shown.isprintable()
+    assert "ValueError: \\u009b31m" in shown
+
+
 def test_a_line_of_json_has_time_and_level_and_whatever_was_said() -> None:
     out = io.StringIO()
     log = make_logger(log_format="json", log_level="info", file=out).bind(peer="p")
