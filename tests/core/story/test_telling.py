@@ -70,6 +70,19 @@ def test_a_hop_says_how_its_receiver_was_found() -> None:
     assert not any(event.way for event in tell(chat().stored("relay"), relay, [first]).events)
 
 
+def test_what_a_script_says_once_is_there_once_however_often_it_happens() -> None:
+    """A peer tells such stories itself, of large flows that have ended: a script of a megabyte took as much for each of a thousand calls."""
+    call = f'(call "@alice" ("op" "noop") ["{"x" * 100_000}" i])'
+    script = f'(seq (call "@alice" ("load" "list") [] l) (fold l i (par {call} (next i))))'
+    services = {"load.list": list(range(100)), "op.noop": ""}
+    story = Flow(script, peers=["alice"], services=services).story("alice")
+    assert len(story.events) == 101
+    waiting = Flow(script, peers=["alice"], services=services, silent=["op.noop"]).story("alice")
+    assert len(waiting.waits) == 100
+    texts = [event.instruction for event in story.events] + [one.instruction for one in waiting.waits]
+    assert sum(len(one) for one in {id(one): one for one in texts}.values()) < 500_000
+
+
 def test_what_is_sent_in_place_of_another_peer_is_a_hop_without_a_fact() -> None:
     script = '(seq (call "@bob" ("s" "x") [] x) (par (call "@alice" ("s" "y") []) (call "@carol" ("s" "z") [x])))'
     flow = Flow(script, peers=["alice", "bob", "carol"], services={"s.x": 1, "s.y": 2, "s.z": 3})
