@@ -18,6 +18,10 @@ from fluvial.strangers import escaped
 
 LINES_PER_S: Final = 100
 """Lines of one event that are written in a second; each is about 250 bytes."""
+LINE_CHARACTERS: Final = 1_000
+"""A line with more characters counts as several."""
+ESCAPED_CHARACTERS: Final = 6
+"""What a character takes, of a text with others than those of ASCII that are seen."""
 BURST_S: Final = 10
 """For so many seconds' lines there is room at once."""
 EVENTS_MAX: Final = 1_024
@@ -32,7 +36,8 @@ _STACK: Final = structlog.processors.StackInfoRenderer()
 class LineLimit:
     """Bounds what is written to the log, whoever causes it: a processor of structlog.
 
-    Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``.
+    Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``. Long lines
+    count as several: strangers choose names of services, for example.
 
     Args:
         per_s: lines of one event in a second.
@@ -57,10 +62,14 @@ class LineLimit:
         if room < 1:
             self._events[event] = (room, now, left_out + 1)
             raise structlog.DropEvent
-        self._events[event] = (room - 1, now, 0)
+        characters = 0
         for name, value in fields.items():
-            if isinstance(value, str) and len(value) > TEXT_CHARACTERS_MAX:
-                fields[name] = value[: TEXT_CHARACTERS_MAX - 1] + "…"
+            if isinstance(value, str):
+                shown = value[:TEXT_CHARACTERS_MAX]
+                characters += len(shown) * (1 if shown.isascii() and shown.isprintable() else ESCAPED_CHARACTERS)
+                if len(shown) < len(value):
+                    fields[name] = f"{shown[:-1]}…"
+        self._events[event] = (room - max(1.0, characters / LINE_CHARACTERS), now, 0)
         if left_out:
             fields["left_out"] = left_out
         return fields

@@ -7,8 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from fluvial.outcome_counts import OutcomeCounts
-from fluvial.telemetry import BURST_S, EVENTS_MAX, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
+from fluvial.telemetry import BURST_S, EVENTS_MAX, LINE_CHARACTERS, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog import DropEvent
 
@@ -47,6 +48,21 @@ def test_in_the_long_run_only_so_many_are_written() -> None:
         seconds.now = n / 1_000
         count += written(limit, "flood") is not None
     assert 690 <= count <= 700
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("x" * 3_000, 3_000), ("ä" * 500, 3_000), ("\n" * 500, 3_000), ("x" * 10_000, TEXT_CHARACTERS_MAX)],
+)
+def test_long_lines_count_as_several(text: str, length: int) -> None:
+    """In the long run there is no more of them than of short ones, whatever of their characters is escaped."""
+    seconds = Seconds()
+    limit = LineLimit(10, clock=seconds)
+    count = 0
+    for n in range(60_000):
+        seconds.now = n / 1_000
+        count += written(limit, "flood", service=text) is not None
+    assert count == pytest.approx(700 * LINE_CHARACTERS / length, rel=0.1)
 
 
 def test_names_of_events_are_bounded() -> None:
