@@ -13,8 +13,8 @@ Flows with a fold around that branch are not judged: a notice does not say which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, TypeAlias
 
 from fluvial.air.machine.findings import Wait
 from fluvial.air.syntax import Script, tree
@@ -39,30 +39,53 @@ def hopeless(
     """
     if not waits or not notices:
         return None
-    ends = [next((one for one in notices if _ends(script, wait, one, me, known_peer)), None) for wait in waits]
-    return ends[0] if all(ends) else None
+    over = [_over(script, one, me, known_peer) for one in notices]
+    first = None
+    for wait in waits:
+        if (end := next((one for one in over if one.holds(wait)), None)) is None:
+            return None
+        first = first or end
+    return first.notice if first is not None else None
 
 
-def _ends(script: Script, wait: Wait, notice: Notice, me: PeerId, known_peer: KnownPeer) -> bool:
+class _Over(NamedTuple):
+    """What is over since somebody gave notice: found out once, and not for each of thousands of waits.
+
+    Attributes:
+        notice: says so.
+        peer: nothing comes from that one any more; empty if that is nobody.
+        instructions: the numbers of those that cannot go on.
+    """
+
+    notice: Notice
+    peer: str = ""
+    instructions: Collection[int] = ()
+
+    def holds(self, wait: Wait) -> bool:
+        """Whether a wait is over."""
+        return bool(self.peer and wait.peer == self.peer) or wait.instruction.number in self.instructions
+
+
+def _over(script: Script, notice: Notice, me: PeerId, known_peer: KnownPeer) -> _Over:
     if notice.kind == "refused":
-        return notice.peer_id == me and refused_to(notice) == wait.peer
+        return _Over(notice, refused_to(notice) if notice.peer_id == me else "")
     if notice.kind == "broken":
-        return notice.peer_id == wait.peer
+        return _Over(notice, notice.peer_id)
     way = _way_to(script.root, notice)
     if way is None:
-        return False
+        return _Over(notice)
     failed = way[-1]
     if not isinstance(failed, tree.CallInstruction | tree.Canon):
-        return False
+        return _Over(notice)
     if known_peer(failed) != notice.peer_id and not _reads_part_of(script, failed, notice.peer_id, known_peer):
-        return False
+        return _Over(notice)
     if notice.kind == "failed" and any(isinstance(one, tree.Xor) for one in way):
-        return False  # something may catch it: then this is not the end
+        return _Over(notice)  # something may catch it: then this is not the end
     pars = [number for number, one in enumerate(way) if isinstance(one, tree.Par)]
     branch = way[pars[-1] + 1 :] if pars else way
     if any(isinstance(one, tree.Fold) for one in way[: len(way) - len(branch)]):
-        return False
-    return _without_par(branch, wait.instruction)
+        return _Over(notice)
+    return _Over(notice, instructions=_without_par(branch[0]))
 
 
 def _reads_part_of(
@@ -83,25 +106,26 @@ def _reads_part_of(
     return any(of == {peer} for of in peers.values())
 
 
-def _without_par(branch: Sequence[tree.Instruction], waiting: tree.Instruction) -> bool:
-    """Whether an instruction stands below the head of a branch, and no ``par`` stands between them."""
-    way = _path(branch[0], lambda one: one.number == waiting.number)
-    return way is not None and not any(isinstance(one, tree.Par) for one in way)
+def _without_par(head: tree.Instruction) -> Collection[int]:
+    """The numbers of the instructions in a branch between whose head and which no ``par`` stands."""
+    found, pending = set(), [head]
+    while pending:
+        instruction = pending.pop()
+        if not isinstance(instruction, tree.Par):
+            found.add(instruction.number)
+            pending += tree.children(instruction)
+    return found
 
 
 def _way_to(root: tree.Instruction, notice: Notice) -> Sequence[tree.Instruction] | None:
-    return _path(root, lambda one: (one.at.line, one.at.column) == (notice.line, notice.column))
-
-
-def _path(root: tree.Instruction, meant: Callable[[tree.Instruction], bool]) -> Sequence[tree.Instruction] | None:
-    """The instructions from one down to the one that is meant; without Python's stack, as scripts may be deep."""
+    """The instructions down to the one that a notice is about; without Python's stack, as scripts may be deep."""
     pending: list[tuple[tree.Instruction, int]] = [(root, 0)]
     way: list[tree.Instruction] = []
     while pending:
         instruction, depth = pending.pop()
         del way[depth:]
         way.append(instruction)
-        if meant(instruction):
+        if (instruction.at.line, instruction.at.column) == (notice.line, notice.column):
             return way
         pending += [(inner, depth + 1) for inner in reversed(tree.children(instruction))]
     return None

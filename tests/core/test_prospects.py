@@ -123,3 +123,20 @@ def test_deep_scripts_are_judged_without_pythons_stack() -> None:
     call = next(one for one in tree.walk(parsed.root) if isinstance(one, tree.CallInstruction))
     notice = Notice(KEY, P.public_key, "undone", 20000, "x", "call", call.at.line, call.at.column)
     assert hopeless(parsed, [Wait(call, (b"", 0), "", P)], [notice], ME, peer_of) is notice
+
+
+def test_a_notice_is_judged_once_and_not_for_each_wait() -> None:
+    """A stranger's list of thousands of elements, and a notice about what is done with each, held up a client for seconds with each delivery."""
+    looked = 0
+
+    def known_peer(instruction: tree.CallInstruction | tree.Canon) -> str | None:
+        nonlocal looked
+        looked += 1
+        return peer_of(instruction)
+
+    script = parse(f"(seq {A} {B})".replace("@p", f'"{P}"').replace("@q", f'"{Q}"'))
+    first, second = (one for one in tree.walk(script.root) if isinstance(one, tree.CallInstruction))
+    notice = Notice(KEY, Q.public_key, "failed", 10000, "no tea", "call …", second.at.line, second.at.column)
+    waits = [Wait(first, (bytes([number]), first.number), "", P) for number in range(200)]
+    assert hopeless(script, waits, [notice], ME, known_peer) is notice
+    assert looked < 10
