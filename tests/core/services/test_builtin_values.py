@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -246,6 +247,26 @@ def test_other_threads_go_on_between_numbers_that_take_long_to_read(number: str)
         sys.setprofile(before)
     assert found == json.loads(text)
     assert steps >= count
+
+
+@pytest.mark.usefixtures("values")
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [("json.parse", 5_000, True), ("json.parse", 20_000, False), ("op.identity", 200_000, True)],
+)
+async def test_a_text_that_may_stand_for_much_is_not_read_on_the_loop(
+    services: Services, call: Any, name: str, size: int, *, expected: bool
+) -> None:
+    """JSON of 256 KiB took up to 60 ms in one go."""
+    seen = []
+
+    async def in_turn(work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
+        seen.append((light, pure))
+        return work()
+
+    text = f"[{'[],' * (size // 3)}0]"
+    await services.result(call(name, text), in_turn)
+    assert seen[0] == (expected, True)
 
 
 @pytest.mark.usefixtures("values")

@@ -22,6 +22,8 @@ ARRAYS_MAX: Final = 100_000
 ARRAY_BYTES: Final = 56
 OBJECT_BYTES: Final = 64
 """What an array and an object take without anything in them."""
+LIGHT_TEXT_BYTES: Final = 16_384
+"""A text of this weight is read in a few milliseconds, whatever it stands for: its value may take thirty times as much memory."""
 TEXT_PART: Final = 65_536
 """Characters of a text that are written or looked through as JSON together."""
 _TWOFOLD: Final = b'\b\t\n\f\r"\\'
@@ -162,7 +164,7 @@ class JsonService(Effector[NoConfig]):
         """A copy of an object with further `[key, value]` pairs."""
         return _object_of(dict(object_), pairs)
 
-    @function(inline=True)
+    @function(inline=True, light_bytes=LIGHT_TEXT_BYTES)
     def parse(self, json: str) -> Any:
         """The value that a JSON text stands for (RFC 8259); of equal keys the last one counts. A value of more than 32 MiB of memory, 100,000 arrays or 100,000 fields is refused."""
         # Deviation: an integer beyond 64 bits is an error; the reference makes a rounded floating-point number of it.
