@@ -182,7 +182,7 @@ class Service:
                 value = await self._guard.call(
                     self.plugin,
                     name,
-                    work if function.is_async else partial(self._threads.run, work),
+                    work if function.is_async else partial(self._threads.run, work, call.payer.upstream.sender),
                     timeout_s=timeout_s,
                     passes=(ServiceError,),
                     at_once=True,
