@@ -285,6 +285,22 @@ def test_since_when_is_told_as_far_as_the_machine_may_run_again_for_that() -> No
     assert tell(stored, me, steps_max=1_000) == flow.story("alice")
 
 
+def test_times_are_looked_for_where_most_waits_began() -> None:
+    """Only so many moments are looked at, and each of the last sixteen waits began at one of its own."""
+    later = "(null)"
+    for number in range(16):
+        asked = '(seq (call "@bob" ("s" "f") []) (call "@alice" ("s" "f") []))'
+        later = f'(seq {asked} (par {later} (call "@bob" ("s" "late") [{number}])))'
+    first = '(fold l i (par (call "@bob" ("s" "first") [i]) (next i)))'
+    script = f'(seq (call "@alice" ("s" "list") [] l) (par {first} {later}))'
+    flow = Flow(
+        script, peers=["alice", "bob"], services={"s.list": list(range(9)), "s.f": 1}, silent=["s.first", "s.late"]
+    )
+    story = tell(flow.stored("alice"), flow.key("alice").peer_id, steps_max=3_000)
+    waits = [one for one in story.waits if '"first"' in one.instruction]
+    assert [one.since_ms is not None for one in waits] == [True] * 9
+
+
 @given(st.data())
 def test_waits_began_when_they_are_first_seen_in_the_journal(data: st.DataObject) -> None:
     """Bisection finds what looking at every moment finds."""
