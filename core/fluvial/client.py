@@ -50,10 +50,12 @@ from fluvial.script_values import LOAD, Wrapping, wrapping_of
 from fluvial.services import Handler, Inline, Status
 from fluvial.services.builtin import PING_PROTOCOL
 from fluvial.storage.opening import IN_MEMORY
+from fluvial.story.condensed import STEPS_MAX
 from fluvial.story.story import tell
 from fluvial.story.wording import cut, duration
 from fluvial.strangers import printable
 from fluvial.telemetry import make_logger
+from fluvial.virtual.threads import in_thread
 from fluvial.waiting import Event, later
 
 TTL_S: Final = 30.0
@@ -211,7 +213,7 @@ class Flow:
 
     def _over(self) -> ServiceError:
         if (error := self._undone or self._last.error) is not None:
-            return ServiceError(error.code, f"the script failed{_place(error)}: {error.message}")
+            return ServiceError(error.code, f"the script failed{_place(error)}: {printable(error.message)}")
         why = "; ".join(("the script came to its end without a result", *self._told()))
         return ServiceError(Status.NO_RESULT, f"{why}; {_HOW_TO_END}")
 
@@ -223,7 +225,7 @@ class Flow:
             why.append(f"{error.message}{_place(error)}")
         seconds = self.particle.header.ttl_ms / 1000
         return Unreachable(
-            f"particle {self.particle.id} came to no result within {seconds:g} s: {'; '.join(why)}",
+            f"particle {self.particle.id} came to no result within {seconds:g} s: {'; '.join(map(printable, why))}",
             hint=f"`fluvial particle show` tells more, on a peer that it has passed; {_HOW_TO_END}",
         )
 
@@ -232,7 +234,7 @@ class Flow:
         stored = await self._node.stored(self.particle)
         if stored is None:  # it was not kept any longer
             return [], [f"{wait.reason} (line {wait.instruction.at.line})" for wait in self._waits()[:WAITS_SHOWN]]
-        story = tell(stored, self._node.peer_id)
+        story = await in_thread(partial(tell, stored, self._node.peer_id, steps_max=STEPS_MAX))
         undelivered = [
             f"{one.peer} could not be reached: {bare_reason(one.peer, one.error)}"
             for one in story.undelivered[:WAITS_SHOWN]

@@ -110,21 +110,30 @@ class Declaration(msgspec.Struct, frozen=True):
         name: how scripts call it.
         inline: a plain ``def`` that runs on the event loop instead of in a thread.
         timeout_s: its own time limit in seconds; None for the effector's.
+        light_bytes: arguments that take more memory are heavy, if it is inline; None for what is heavy for most functions.
     """
 
     name: str
     inline: bool = False
     timeout_s: float | None = None
+    light_bytes: int | None = None
 
 
 @overload
 def function(method: FunctionT, /) -> FunctionT: ...
 @overload
-def function(*, inline: bool = False, timeout_s: float | None = None) -> Callable[[FunctionT], FunctionT]: ...
+def function(
+    *, inline: bool = False, timeout_s: float | None = None, light_bytes: int | None = None
+) -> Callable[[FunctionT], FunctionT]: ...
 
 
 def function(
-    method: FunctionT | None = None, /, *, inline: bool = False, timeout_s: float | None = None
+    method: FunctionT | None = None,
+    /,
+    *,
+    inline: bool = False,
+    timeout_s: float | None = None,
+    light_bytes: int | None = None,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
     """Make a method callable from scripts under its own name (a trailing ``_`` is dropped: ``list_`` is called ``list``).
 
@@ -136,10 +145,12 @@ def function(
         inline: run a plain ``def`` on the event loop, without time limit: only for what takes microseconds, and may be done again after a
             crash even if what follows from it was begun, too, as long as that was inline.
         timeout_s: time limit of this function in seconds, instead of the effector's.
+        light_bytes: for an inline function, arguments that take more memory than this are heavy: it waits for its turn with them, and if the effector
+            is ``pure`` a thread goes through them. 256 KiB by default; less for one whose result takes much more than its arguments, such as a parser.
     """
 
     def mark(marked: FunctionT) -> FunctionT:
-        setattr(marked, _MARK, Declaration(marked.__name__.rstrip("_"), inline, timeout_s))
+        setattr(marked, _MARK, Declaration(marked.__name__.rstrip("_"), inline, timeout_s, light_bytes))
         return marked
 
     return mark if method is None else mark(method)

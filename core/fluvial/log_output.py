@@ -1,7 +1,8 @@
 """Where the lines of the log go: whatever becomes of the stream, the node goes on.
 
 A full disk, a reader that has gone, a closed stream: such a line is lost, and counted; the next one that is written says how many were. A reader that is
-slow, of a pipe or a terminal, does not hold up the event loop either: lines wait in memory, and a thread hands them on, as long as any wait.
+slow, of a pipe or a terminal, does not hold up the event loop either: lines wait in memory, and a thread hands them on, as long as any wait. All lines
+for a terminal go that way: whether it takes a whole line without waiting cannot be known.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class LogOutput:
         lost: lines that were lost since the last one that was written.
         lost_in_all: lines that were lost since it was made.
         why: what went wrong with the last one that was lost.
+        for_people: whether it is a terminal.
     """
 
     def __init__(self, file: TextIO | None) -> None:
@@ -49,6 +51,7 @@ class LogOutput:
         self._file = file
         self._handle = _handle(file)
         self._poll = _poll(self._handle)
+        self.for_people: Final = self._handle is not None and os.isatty(self._handle)
         self._torn = False
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
@@ -56,11 +59,6 @@ class LogOutput:
         self._busy = False
         if self._poll is not None:
             atexit.register(self._finish)
-
-    @property
-    def for_people(self) -> bool:
-        """Whether it is a terminal."""
-        return self._handle is not None and os.isatty(self._handle)
 
     def tell_lost(self, logger: object, method: str, fields: EventDict) -> EventDict:
         """A processor of structlog: a line says how many before it were lost, and why."""
@@ -121,7 +119,7 @@ class LogOutput:
     def _hand_over(self, line: bytes) -> bool:
         """To a reader: as much as it takes at once, the rest by a thread; whether that went well."""
         rest = line
-        while rest and not self._busy and self._poll is not None and self._poll.poll(0):
+        while rest and not self._busy and self._takes_at_once():
             if not self._write(rest[:AT_ONCE]):
                 self._torn = len(rest) < len(line)
                 return False
@@ -136,6 +134,10 @@ class LogOutput:
                 self._busy = True
                 threading.Thread(target=self._catch_up, name=_THREAD, daemon=True).start()
         return True
+
+    def _takes_at_once(self) -> bool:
+        """Whether a part of :data:`AT_ONCE` bytes can be written now without waiting. A terminal may have room for a few of them, and then nobody reads on."""
+        return not self.for_people and self._poll is not None and bool(self._poll.poll(0))
 
     def _catch_up(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -10,12 +11,17 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, ExcInfo
 
 from fluvial.log_output import LogOutput
+from fluvial.strangers import escaped
 
 LINES_PER_S: Final = 100
 """Lines of one event that are written in a second; each is about 250 bytes."""
+LINE_CHARACTERS: Final = 1_000
+"""A line with more characters counts as several."""
+ESCAPED_CHARACTERS: Final = 6
+"""What a character takes, of a text with others than those of ASCII that are seen."""
 BURST_S: Final = 10
 """For so many seconds' lines there is room at once."""
 EVENTS_MAX: Final = 1_024
@@ -30,7 +36,8 @@ _STACK: Final = structlog.processors.StackInfoRenderer()
 class LineLimit:
     """Bounds what is written to the log, whoever causes it: a processor of structlog.
 
-    Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``.
+    Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``. Long lines
+    count as several: strangers choose names of services, for example.
 
     Args:
         per_s: lines of one event in a second.
@@ -55,10 +62,14 @@ class LineLimit:
         if room < 1:
             self._events[event] = (room, now, left_out + 1)
             raise structlog.DropEvent
-        self._events[event] = (room - 1, now, 0)
+        characters = 0
         for name, value in fields.items():
-            if isinstance(value, str) and len(value) > TEXT_CHARACTERS_MAX:
-                fields[name] = value[: TEXT_CHARACTERS_MAX - 1] + "…"
+            if isinstance(value, str):
+                shown = value[:TEXT_CHARACTERS_MAX]
+                characters += len(shown) * (1 if shown.isascii() and shown.isprintable() else ESCAPED_CHARACTERS)
+                if len(shown) < len(value):
+                    fields[name] = f"{shown[:-1]}…"
+        self._events[event] = (room - max(1.0, characters / LINE_CHARACTERS), now, 0)
         if left_out:
             fields["left_out"] = left_out
         return fields
@@ -90,6 +101,31 @@ class JsonLine:
         return f"{self._prefix}.{nanoseconds // 1000:06d}Z"
 
 
+class _Quoted:
+    """A text that is shown as Python writes it, with escapes: to structlog it is no text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _harmless(logger: object, method: str, fields: EventDict) -> EventDict:
+    """A processor of structlog for lines that people read: whatever a terminal may take for a command is an escape. Strangers choose names of services, for example."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = _Quoted(value)
+    return fields
+
+
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """As structlog's plain one, harmless: others would show local variables, secrets among them."""
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    stream.write(escaped(written.getvalue()))
+
+
 def make_logger(
     *,
     log_format: Literal["console", "json"],
@@ -115,11 +151,12 @@ def make_logger(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
+            _harmless,
             structlog.dev.ConsoleRenderer(
                 colors=stream.for_people,
                 pad_event_to=22,
                 sort_keys=False,
-                exception_formatter=structlog.dev.plain_traceback,  # no other one: it would show local variables, secrets among them
+                exception_formatter=_write_traceback,
             ),
         ]
     level = logging.getLevelNamesMapping()[log_level.upper()]

@@ -221,6 +221,17 @@ async def test_an_error_in_one_branch_does_not_end_the_others(client: Client) ->
     assert await result(client, script) == [1]
 
 
+async def test_what_a_peer_said_is_harmless_in_an_error(client: Client) -> None:
+    evil = "\x9b31m\u202e"
+    script = f"""
+        (seq (call "{client.relay_id}" ("op" "identity") [given] x)
+             (seq (call %init_peer_id% ("load" "given") []) (seq (ap x.$.y z) (call %init_peer_id% ("return" "") [z]))))"""
+    with pytest.raises(ServiceError, match="the script failed") as failure:
+        await result(client, script, given=evil)
+    assert failure.value.message.isprintable()
+    assert "\\x9b31m\\u202e" in failure.value.message
+
+
 async def test_a_script_that_ends_without_a_result_says_so_at_once(client: Client) -> None:
     with pytest.raises(ServiceError, match="came to its end without a result"):
         await result(client, "(null)", ttl_s=60)

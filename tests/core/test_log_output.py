@@ -82,6 +82,21 @@ def test_a_slow_reader_gets_all_lines_in_their_order_and_holds_up_nobody(size: i
     assert [one["number"] for one in got] == list(range(count))
 
 
+@pytest.mark.parametrize("size", [10, 3_000, 20_000])
+def test_a_terminal_at_which_nobody_reads_on_holds_up_nobody(size: int) -> None:
+    """Such as one at the other end of a connection that hangs; it has room for a part of a line."""
+    reading, writing = os.openpty()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        output = LogOutput(stream)
+        log = make_logger(log_format="json", log_level="info", file=output)
+        count = 500_000 // (size + 100)
+        for number in range(count):
+            log.info("said", number=number, text="x" * size)
+        assert output.lost_in_all == 0
+        got = [json.loads(reader.readline()) for _ in range(count)]
+    assert [one["number"] for one in got] == list(range(count))
+
+
 def test_what_waits_for_a_reader_is_bounded() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:

@@ -7,8 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from fluvial.outcome_counts import OutcomeCounts
-from fluvial.telemetry import BURST_S, EVENTS_MAX, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
+from fluvial.telemetry import BURST_S, EVENTS_MAX, LINE_CHARACTERS, OTHERS, TEXT_CHARACTERS_MAX, LineLimit, make_logger
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog import DropEvent
 
@@ -49,6 +50,21 @@ def test_in_the_long_run_only_so_many_are_written() -> None:
     assert 690 <= count <= 700
 
 
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("x" * 3_000, 3_000), ("ä" * 500, 3_000), ("\n" * 500, 3_000), ("x" * 10_000, TEXT_CHARACTERS_MAX)],
+)
+def test_long_lines_count_as_several(text: str, length: int) -> None:
+    """In the long run there is no more of them than of short ones, whatever of their characters is escaped."""
+    seconds = Seconds()
+    limit = LineLimit(10, clock=seconds)
+    count = 0
+    for n in range(60_000):
+        seconds.now = n / 1_000
+        count += written(limit, "flood", service=text) is not None
+    assert count == pytest.approx(700 * LINE_CHARACTERS / length, rel=0.1)
+
+
 def test_names_of_events_are_bounded() -> None:
     """A plugin that makes up names shares one budget, and no memory."""
     limit = LineLimit(1, clock=Seconds())
@@ -61,6 +77,24 @@ def test_long_texts_are_cut() -> None:
     out = io.StringIO()
     make_logger(log_format="json", log_level="info", lines_per_s=5, file=out).info("failed", error="x" * 1_000_000)
     assert len(json.loads(out.getvalue())["error"]) == TEXT_CHARACTERS_MAX
+
+
+def test_a_line_for_people_has_nothing_that_a_terminal_takes_for_a_command() -> None:
+    evil = "\x9b31m\u202e\x1b[2J\x07"
+    out = io.StringIO()
+    log = make_logger(log_format="console", log_level="info", file=out).bind(peer=evil)
+    log.info("said", service=evil, text=f"two words{evil}\nand a line", many=[evil], nice="…ä")
+    said = out.getvalue().removesuffix("\n")
+    assert said.isprintable()
+    assert "service='\\x9b31m\\u202e\\x1b[2J\\x07'" in said
+    assert said.endswith(" nice=…ä")
+    try:
+        raise ValueError(evil)
+    except ValueError as error:
+        log.error("failed", exc_info=error)
+    shown = out.getvalue().replace("\n", "")
+    assert shown.isprintable()
+    assert "ValueError: \\u009b31m" in shown
 
 
 def test_a_line_of_json_has_time_and_level_and_whatever_was_said() -> None:

@@ -29,6 +29,8 @@ RENDERERS: Final[dict[str, str]] = {
 SUFFIXES: Final[dict[str, str]] = {".txt": "text", ".json": "json", ".mmd": "mermaid", ".svg": "svg", ".html": "html"}
 """The format of a file of ``--output``, by its suffix, if there is no ``--format``."""
 
+STEPS_MAX: Final = 100_000
+"""Steps that are made once more to tell since when something waits: a few seconds."""
 LIMIT: Final = 20
 LIMIT_MAX: Final = 10_000
 MATCHES_MAX: Final = 1_000
@@ -164,7 +166,7 @@ async def _story(settings: Settings, particle_id: str) -> Story:
         raise ConfigError(
             f"particle {particle_id!r} was forgotten this moment", hint="[storage] keep_ms says for how long they stay"
         )
-    return tell(stored, me, handed)
+    return tell(stored, me, handed, steps_max=STEPS_MAX)
 
 
 async def _find(store: ParticleStore, particle_id: str) -> ParticleKey:

@@ -285,7 +285,7 @@ class Services:
             service = entry.service
             if service.is_inline(call.function):
                 answer = partial(service.answer, call, timeout_s=timeout_s)
-                light, pure = is_light(call.arguments), service.effector.pure
+                light, pure = service.is_light(call), service.effector.pure
                 if not (light or pure):
                     read = partial(service.read, call, timeout_s=timeout_s)
                     answer = partial(answer, work=await in_turn(read, pure=True))

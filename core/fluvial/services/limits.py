@@ -37,5 +37,12 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         int, Meta(ge=0, le=1_000_000, description="calls that wait for a place, for each service")
     ] = 256
     waiting_s_max: Annotated[float, Meta(gt=0, le=86_400, description="seconds that a call waits for its place")] = 20.0
-    threads_max: Annotated[int, Meta(ge=1, le=10_000, description="threads for functions that are no coroutines")] = 64
+    threads_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="threads for functions that are no coroutines; calls that one peer brought have about three fifths of them at most",
+        ),
+    ] = 96
     result_bytes_max: Annotated[int, Meta(ge=1, le=2**30, description="largest result of a call")] = RESULT_BYTES_MAX

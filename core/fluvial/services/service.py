@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
-from fluvial.air.data.weight import EncodedJson, is_light
+from fluvial.air.data.weight import LIGHT_BYTES, EncodedJson, is_light, weight_within
 from fluvial.effectors import Call, Declaration, Effector
 from fluvial.errors import FluvialError, PluginError, ServiceError
 from fluvial.guard.guard import Guard, PluginFailed
@@ -140,6 +140,13 @@ class Service:
         """Whether a function answers at once, without waiting for anything; also true for an unknown function."""
         return function not in self._functions or self._functions[function].declaration.inline
 
+    def is_light(self, call: Call) -> bool:
+        """Whether an inline function can go through its arguments at once."""
+        function = self._functions.get(call.function)
+        own = None if function is None else function.declaration.light_bytes
+        most = LIGHT_BYTES if own is None else own
+        return weight_within(call.arguments, most) <= most
+
     def read(self, call: Call, *, timeout_s: float) -> Callable[[], Any]:
         """The function of a call with its arguments, which are checked now; nothing of the effector is used yet. Args and errors as for :meth:`call`."""
         function, timeout_s = self._declared(call, timeout_s)
@@ -175,7 +182,7 @@ class Service:
                 value = await self._guard.call(
                     self.plugin,
                     name,
-                    work if function.is_async else partial(self._threads.run, work),
+                    work if function.is_async else partial(self._threads.run, work, call.payer.upstream.sender),
                     timeout_s=timeout_s,
                     passes=(ServiceError,),
                     at_once=True,

@@ -9,10 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from fluvial.air.data.content import Json
+from fluvial.air.data.weight import weight_within
 from fluvial.encoding import decode, encode
 from fluvial.identity import PeerId
 from fluvial.stored import StoredParticle
-from fluvial.story.story import Event, Story, Undelivered, tell
+from fluvial.story.story import Contradiction, Event, Story, Undelivered, WaitingInstruction, tell
 
 STORY_BYTES_MAX: Final = 16_384
 EVENTS_MAX: Final = 128
@@ -21,7 +22,7 @@ VALUE_BYTES_MAX: Final = 120
 TEXT_BYTES_MAX: Final = 240
 SCRIPT_BYTES_MAX: Final = 4_096
 OTHERS_MAX: Final = 8
-"""Waits and undelivered peers."""
+"""Waits, undelivered peers and contradictions."""
 STEPS_MAX: Final = 5_000
 """Steps that are made once more to tell since when something waits: a few flows of thousands would keep the peer busy for minutes."""
 
@@ -80,14 +81,41 @@ def shorten(story: Story, events_max: int) -> Story:
         script=_cut(story.script, SCRIPT_BYTES_MAX),
         peers=[peer for peer in story.peers if peer in told],
         events=list(map(_short, events)),
-        waits=[
-            replace(one, instruction=_cut(one.instruction), reason=_cut(one.reason)) for one in story.waits[:OTHERS_MAX]
-        ],
+        waits=list(map(_short_wait, story.waits[:OTHERS_MAX])),
         undelivered=[replace(one, error=_cut(one.error)) for one in story.undelivered[:OTHERS_MAX]],
         error=_cut(story.error),
+        contradictions=list(map(_short_contradiction, story.contradictions[:OTHERS_MAX])),
         left_out=story.left_out + len(story.events) - len(events),
         shortened=True,
     )
+
+
+def fitting(story: Story, bytes_max: int) -> Story:
+    """The story with long texts and values cut where those before take so much memory together: one value may be there in thousands of calls."""
+    left = bytes_max
+
+    def fits(one: Event | WaitingInstruction | Contradiction) -> bool:
+        nonlocal left
+        weight = weight_within(msgspec.structs.astuple(one), left)
+        left -= weight if weight <= left else 0
+        return weight <= left
+
+    events = [event if fits(event) else _short(event) for event in story.events]
+    waits = [one if fits(one) else _short_wait(one) for one in story.waits]
+    contradictions = [one if fits(one) else _short_contradiction(one) for one in story.contradictions]
+    whole = (events, waits, contradictions) == (story.events, story.waits, story.contradictions)
+    if whole:
+        return story
+    return replace(story, events=events, waits=waits, contradictions=contradictions, shortened=True)
+
+
+def _short_wait(one: WaitingInstruction) -> WaitingInstruction:
+    return replace(one, instruction=_cut(one.instruction), reason=_cut(one.reason))
+
+
+def _short_contradiction(one: Contradiction) -> Contradiction:
+    first, second = map(_value, one.answers)
+    return replace(one, instruction=_cut(one.instruction), answers=(first, second))
 
 
 def _short(event: Event) -> Event:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
-from fluvial.story.wording import Wording, asked_at_ms, told_by
+from fluvial.story.wording import AskedTimes, Wording, told_by
 
 ROWS_MAX: Final = 300
 """Rows for events; Mermaid itself refuses texts of 50,000 characters. Text, tables and JSON have them all."""
@@ -83,10 +83,9 @@ def rows(story: Story) -> list[Row]:
     """
     events = list(_events(story))
     lost = {row.lost.peer for row in events if isinstance(row, Arrow) and row.lost is not None}
-    first = told_by(story)[0]
+    first, asked = told_by(story)[0], AskedTimes(story)
     still: list[Row] = [
-        Open(waiting=waiting, peer=waiting.peer or first, asked_at_ms=asked_at_ms(story, waiting))
-        for waiting in story.waits
+        Open(waiting=waiting, peer=waiting.peer or first, asked_at_ms=asked.ms(waiting)) for waiting in story.waits
     ]
     still += [Missing(undelivered=one) for one in story.undelivered if one.peer not in lost]
     return [*_shortened(events, ROWS_MAX), *_shortened(still, OPEN_MAX)]

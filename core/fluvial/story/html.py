@@ -106,7 +106,8 @@ def _line(number: int, line: str, found: list[Mark]) -> str:
     code, last = [], 0
     for mark in found:
         begin = mark.column - 1
-        end = begin + len(line[begin:].partition(" ")[0])
+        blank = line.find(" ", begin)
+        end = len(line) if blank < 0 else blank
         code += [
             _code(line[last:begin]),
             f'<mark class="{mark.state}" title="{mark.note}">{_code(line[begin:end])}</mark>',

@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from fluvial.air.machine.shown import json_text
 from fluvial.story import shapes
 from fluvial.story.diagram import Arrow, Done, Handed, Missing, Omitted, Open, Row, purposes
 from fluvial.story.frame import MARGIN, TIME_WIDTH, Block, Lanes
 from fluvial.story.story import OWN, VERIFIED, Event
 from fluvial.story.text import not_delivered
-from fluvial.story.wording import REASON_CHARACTERS_MAX, Wording, columns, cut, json_text, moment
+from fluvial.story.wording import (
+    REASON_CHARACTERS_MAX,
+    TOOLTIP_CHARACTERS_MAX,
+    Wording,
+    columns,
+    cut,
+    first_lines,
+    moment,
+)
 
 BOX_FONT: Final = 11.5
 BOX_WIDTH_MIN: Final = 110.0
@@ -170,7 +179,8 @@ class Painter:
         hop, wording = row.hops[0], self._wording
         what = ", ".join(purposes(row, wording))
         label = f"for {what}" if what else "sent on"
-        tooltip = "\n".join(f"{_whole(one)}\n{wording.way(one)}".strip() for one in row.hops)
+        told = (f"{_whole(one)}\n{wording.way(one)}".strip() for one in row.hops)
+        tooltip = first_lines(told, TOOLTIP_CHARACTERS_MAX)
         if not hop.to:
             arrow = self._stub(hop, tooltip)
         elif row.lost is None:

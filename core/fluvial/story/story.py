@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
@@ -22,7 +24,7 @@ from fluvial.air.data.partial import Content, Partial, outline
 from fluvial.air.machine.errors import AirError
 from fluvial.air.machine.findings import Observer, Visit
 from fluvial.air.syntax import head, parse
-from fluvial.air.syntax.tree import walk
+from fluvial.air.syntax.tree import Instruction, walk
 from fluvial.encoding import encode
 from fluvial.errors import RemoteProtocolError
 from fluvial.identity import PeerId
@@ -148,7 +150,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
         undelivered: whom this peer could not reach.
         error: what ended the last run, if something did.
         contradictions: against which peers there is evidence; of all that one peer has contradicted at most so many are listed.
-        shortened: the journal was thrown away because it was large: long texts and values are cut, and nothing can be verified any more.
+        shortened: long texts and values are cut: the journal was thrown away because it was large, and nothing can be verified any more; or all of
+            them would be too much for a text in JSON.
         left_out: how many events in the middle are not told then, or if none is told how many records there were.
     """
 
@@ -200,7 +203,8 @@ def tell(stored: StoredParticle, me: PeerId, handed: Sequence[HandOver] = (), *,
     teller = _Teller(stored, me)
     story = teller.story(steps_max)
     teller.end()
-    return replace(story, events=[_with_way(event, me, handed) for event in story.events])
+    ways = _Ways(me, handed)
+    return replace(story, events=list(map(ways.told, story.events)))
 
 
 def as_of(story: Story, now_ms: int) -> Story:
@@ -218,6 +222,8 @@ class _Teller:
         self._session = self._restore(stored, self._met.__setitem__)
         self._contents = self._session.known.contents
         self._known: set[BatchId] = set()
+        self._heads: dict[int, str] = {}
+        self._outlines: dict[int, tuple[Partial, Json]] = {}
 
     def _restore(self, stored: StoredParticle, observer: Observer | None = None) -> ParticleSession:
         return ParticleSession.restore(stored, self._script, self._me, observer=observer)
@@ -246,7 +252,7 @@ class _Teller:
             events=events,
             waits=[
                 WaitingInstruction(
-                    instruction=head(wait.instruction),
+                    instruction=self._head(wait.instruction),
                     at=str(wait.instruction.at),
                     reason=wait.reason,
                     instance=_name(wait.instance),
@@ -371,20 +377,20 @@ class _Teller:
         base = replace(base, to="", service="", function="", fact=hashlib.sha256(encode(fact)).hexdigest())
         if isinstance(fact, CanonFact):
             elements = [self._content(element.value) for element in fact.elements]
-            return replace(base, kind="canon", value=list(map(outline, elements)), partial=_any_partial(elements))
+            return replace(base, kind="canon", value=list(map(self._outline, elements)), partial=_any_partial(elements))
         arguments = None if met is None else met.arguments
         call = replace(
             base,
             kind="call",
             service=fact.service,
             function=fact.function,
-            arguments=None if arguments is None else list(map(outline, arguments)),
+            arguments=None if arguments is None else list(map(self._outline, arguments)),
             partial=_any_partial(arguments or ()),
         )
         if isinstance(fact, CallFailure):
             return replace(call, kind="failure", error=f"{fact.status}: {fact.message}")
         value = self._content(fact.value)
-        return replace(call, value=outline(value), partial=call.partial or isinstance(value, Partial))
+        return replace(call, value=self._outline(value), partial=call.partial or isinstance(value, Partial))
 
     def _hop(self, peer: str, instance: Instance, known_at_ms: int, signed: str = "") -> Event:
         """The particle was sent on for an instance; the receiver is known if this peer has reached that instance."""
@@ -393,7 +399,7 @@ class _Teller:
             kind="hop",
             peer=peer,
             to="" if met is None else str(met.call.peer),
-            instruction="" if met is None else head(met.instruction),
+            instruction="" if met is None else self._head(met.instruction),
             at="" if met is None else str(met.instruction.at),
             instance=_name(instance),
             service="" if met is None else met.call.service,
@@ -404,6 +410,23 @@ class _Teller:
 
     def _content(self, key: ContentId) -> Content:
         return self._contents.get(key, Partial(key))
+
+    # What a script says once may happen a thousand times; all events have one text of it, and one outline.
+
+    def _head(self, instruction: Instruction) -> str:
+        """The text of an instruction."""
+        if (found := self._heads.get(instruction.number)) is None:
+            found = self._heads[instruction.number] = head(instruction)
+        return found
+
+    def _outline(self, content: Content) -> Json:
+        """A value for people."""
+        if not isinstance(content, Partial):
+            return content
+        _, found = self._outlines.get(id(content)) or self._outlines.setdefault(
+            id(content), (content, outline(content))
+        )
+        return found
 
 
 def _each_once(events: Sequence[Event]) -> list[Event]:
@@ -419,13 +442,22 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
     return kept
 
 
-def _with_way(event: Event, me: PeerId, handed: Sequence[HandOver]) -> Event:
-    """A hop with how its receiver was found: the next hand-over to it is the one that carried what was to be handed over."""
-    if event.kind == "hop" and event.peer == me:
+class _Ways:
+    """How the receivers of one peer's hops were found."""
+
+    def __init__(self, me: PeerId, handed: Sequence[HandOver]) -> None:
+        self._me = me
+        self._handed: dict[str, list[HandOver]] = defaultdict(list)
         for one in handed:
-            if one.peer == event.to and one.at_ms >= event.known_at_ms:
-                return replace(event, way=one.way, via=one.via)
-    return event
+            self._handed[one.peer].append(one)
+
+    def told(self, event: Event) -> Event:
+        """The event; a hop with its way: the next hand-over to its receiver is the one that carried what was to be handed over."""
+        if event.kind != "hop" or event.peer != self._me:
+            return event
+        handed = self._handed.get(event.to, [])
+        at = bisect_left(handed, event.known_at_ms, key=lambda one: one.at_ms)
+        return event if at == len(handed) else replace(event, way=handed[at].way, via=handed[at].via)
 
 
 def _any_partial(contents: Iterable[Content]) -> bool:

@@ -6,7 +6,7 @@ below the other. Widths of texts are estimated from the widest common fonts, sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from fluvial.story import shapes
@@ -16,7 +16,7 @@ from fluvial.story.painting import Painter
 from fluvial.story.story import Story
 from fluvial.story.style import CSS
 from fluvial.story.text import NO_NAMES, describe
-from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, Wording, cut, figures, title
+from fluvial.story.wording import TOOLTIP_CHARACTERS_MAX, Wording, cut, figures, first_lines, title
 
 FEET_FROM_ROWS: Final = 10
 """Drawings with more rows show the names at the bottom, too."""
@@ -57,13 +57,7 @@ def render(story: Story, *, names: Mapping[str, str] = NO_NAMES) -> str:
 
 def _document(story: Story, wording: Wording, width: float, height: float, parts: list[str]) -> str:
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    lines = [
-        f"Sequence diagram of particle {story.particle_id}, begun by {wording.peer(story.initiator)}.",
-        ", ".join(f"{name} {figure}" for name, figure in figures(story).items()) + ".",
-        *(f"{wording.peer(event.peer)}: {describe(event, wording)}" for event in story.events),
-        *(f"waits: {waiting.instruction}: {waiting.reason}" for waiting in story.waits),
-    ]
-    text = cut("\n".join(lines), TOOLTIP_CHARACTERS_MAX)
+    text = cut(first_lines(_told(story, wording), TOOLTIP_CHARACTERS_MAX), TOOLTIP_CHARACTERS_MAX)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fs" {size} role="img" aria-labelledby="fs-t fs-d">',
@@ -75,3 +69,13 @@ def _document(story: Story, wording: Wording, width: float, height: float, parts
             "</svg>\n",
         ]
     )
+
+
+def _told(story: Story, wording: Wording) -> Iterator[str]:
+    """What the picture shows, line by line."""
+    yield f"Sequence diagram of particle {story.particle_id}, begun by {wording.peer(story.initiator)}."
+    yield ", ".join(f"{name} {figure}" for name, figure in figures(story).items()) + "."
+    for event in story.events:
+        yield f"{wording.peer(event.peer)}: {describe(event, wording)}"
+    for waiting in story.waits:
+        yield f"waits: {waiting.instruction}: {waiting.reason}"

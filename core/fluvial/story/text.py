@@ -10,8 +10,8 @@ from fluvial.story.story import OWN, VERIFIED, Contradiction, Event, Story, Unde
 from fluvial.story.wording import (
     INSTRUCTION_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
+    AskedTimes,
     Wording,
-    asked_at_ms,
     columns,
     duration,
     figures,
@@ -94,8 +94,9 @@ def _padded(text: str, width: int) -> str:
 
 def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) -> Iterator[str]:
     """What is not settled: waits, peers that could not be reached, peers that lie, the error that ended the last run."""
+    asked = AskedTimes(story)
     for waiting in story.waits:
-        yield f"waits: {_waiting(story, waiting, wording, now_ms)}"
+        yield f"waits: {_waiting(story, waiting, wording, now_ms, asked.ms(waiting))}"
     for undelivered in story.undelivered:
         yield f"not delivered: {not_delivered(undelivered, wording)}"
     for contradiction in story.contradictions:
@@ -104,12 +105,13 @@ def open_points(story: Story, wording: Wording, *, now_ms: int | None = None) ->
         yield f"error: {wording.text(story.error, REASON_CHARACTERS_MAX)}"
 
 
-def _waiting(story: Story, waiting: WaitingInstruction, wording: Wording, now_ms: int | None) -> str:
+def _waiting(
+    story: Story, waiting: WaitingInstruction, wording: Wording, now_ms: int | None, asked_ms: int | None
+) -> str:
     what = wording.text(waiting.instruction, INSTRUCTION_CHARACTERS_MAX)
     text = f"{what} at {waiting.at} — {wording.text(waiting.reason, REASON_CHARACTERS_MAX)}"
     if waiting.since_ms is not None:
         text += f", {_since(story, waiting.since_ms, wording, now_ms)}"
-    asked_ms = asked_at_ms(story, waiting)
     return text if asked_ms is None else f"{text}; sent there at {wording.seconds(asked_ms)}"
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
 from fluvial.air.data.content import Json
+from fluvial.air.machine.shown import json_text
 from fluvial.story.story import OWN, VERIFIED, Event, Story, WaitingInstruction
 from fluvial.strangers import printable
 
@@ -25,6 +24,8 @@ SHORT_ID_CHARACTERS: Final = 6
 
 NAME_CHARACTERS_MAX: Final = 24
 ARGUMENT_CHARACTERS_MAX: Final = 40
+ARGUMENTS_CHARACTERS_MAX: Final = 400
+"""Of all arguments of a call together, about; the others are counted."""
 VALUE_CHARACTERS_MAX: Final = 60
 INSTRUCTION_CHARACTERS_MAX: Final = 60
 REASON_CHARACTERS_MAX: Final = 160
@@ -45,20 +46,35 @@ WAYS: Final[Mapping[str, str]] = MappingProxyType(
 _ID_CHARACTERS_MIN: Final = 20
 """A peer's text that is shorter is shown whole and not looked for in other texts."""
 
-_json = msgspec.json.Encoder(order="deterministic")
+_COLUMN_CHARACTERS_MAX: Final = 4
+"""Characters for each column of a text, on average: any number of accents can stand upon one letter."""
+_ID_CHARACTERS_MAX: Final = 64
+"""No id of a peer is longer; it stands for one column at least."""
 
 
 def cut(text: str, columns_max: int) -> str:
     """The text, at most so wide; an ellipsis stands for what was cut off. Wide (East Asian) characters count twice."""
-    if columns(text) <= columns_max:
+    most = columns_max * _COLUMN_CHARACTERS_MAX
+    if len(text) <= most and columns(text) <= columns_max:
         return text
     width, kept = 1, 0
-    for one in text:
+    for one in text[:most]:
         width += _columns(one)
         if width > columns_max:
             break
         kept += 1
     return text[:kept] + "…"
+
+
+def first_lines(lines: Iterable[str], columns_max: int) -> str:
+    """As many of the lines as :func:`cut` may leave something of; the others, of which there may be many, are not made."""
+    kept, length = [], 0
+    for line in lines:
+        kept.append(line)
+        length += len(line)
+        if length > columns_max * _COLUMN_CHARACTERS_MAX:
+            break
+    return "\n".join(kept)
 
 
 def columns(text: str) -> int:
@@ -102,7 +118,8 @@ class Wording:
 
     def text(self, text: str, columns_max: int) -> str:
         """A stranger's text, made harmless and short, the ids of peers replaced by what they are called."""
-        return cut(printable(self._ids.sub(lambda found: self.peer(found[0]), text.strip())), columns_max)
+        begin = text.strip()[: columns_max * _ID_CHARACTERS_MAX]
+        return cut(printable(self._ids.sub(lambda found: self.peer(found[0]), begin)), columns_max)
 
     def value(self, value: Json, columns_max: int = VALUE_CHARACTERS_MAX) -> str:
         """A JSON value as short text."""
@@ -112,9 +129,20 @@ class Wording:
         """A call as people write it: ``members.is_member("alice")``; ``…`` for arguments that are not known."""
         arguments = "…"
         if event.arguments is not None:
-            arguments = ", ".join(self.value(argument, columns_max) for argument in event.arguments)
+            arguments = ", ".join(self._some(event.arguments, columns_max))
         service = self.text(event.service, columns_max)
         return f"{service}.{self.text(event.function, columns_max)}({arguments})"
+
+    def _some(self, arguments: Sequence[Json], columns_max: int) -> Iterator[str]:
+        """The first arguments, and how many more there are."""
+        left = ARGUMENTS_CHARACTERS_MAX
+        for number, argument in enumerate(arguments):
+            if left <= 0:
+                yield f"… {len(arguments) - number} more"
+                return
+            text = self.value(argument, columns_max)
+            left -= len(text)
+            yield text
 
     def canon(self, event: Event, columns_max: int = INSTRUCTION_CHARACTERS_MAX) -> str:
         """A canon without its peer: ``canon $stream #fixed``."""
@@ -146,11 +174,6 @@ class Wording:
         if event.kind == "failure":
             return self.text(event.error, columns_max)
         return self.value(event.value, columns_max)
-
-
-def json_text(value: Json) -> str:
-    """A value as compact JSON with sorted keys."""
-    return _json.encode(value).decode()
 
 
 def told_by(story: Story) -> list[str]:
@@ -196,10 +219,19 @@ def figures(story: Story) -> dict[str, str]:
     }
 
 
-def asked_at_ms(story: Story, waiting: WaitingInstruction) -> int | None:
-    """When the particle was sent on for an instruction that waits; None if it was not or that is not known."""
-    hops = (event for event in story.events if event.kind == "hop" and event.instance == waiting.instance != "")
-    return next((event.known_at_ms for event in hops if not waiting.peer or event.to == waiting.peer), None)
+class AskedTimes:
+    """When the particle was sent on for the instructions that wait."""
+
+    def __init__(self, story: Story) -> None:
+        self._first_ms: dict[tuple[str, str], int] = {}
+        for event in story.events:
+            if event.kind == "hop" and event.instance:
+                self._first_ms.setdefault((event.instance, event.to), event.known_at_ms)
+                self._first_ms.setdefault((event.instance, ""), event.known_at_ms)
+
+    def ms(self, waiting: WaitingInstruction) -> int | None:
+        """The first time; None if it was not sent on for it or that is not known."""
+        return self._first_ms.get((waiting.instance, waiting.peer))
 
 
 def _ends(peers: Sequence[str]) -> list[str]:

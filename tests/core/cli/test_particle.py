@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from fluvial.cli import particle
 from fluvial.cli.main import main
 from fluvial.clock import SystemClock
 from fluvial.storage import StoredParticle, open_store
@@ -70,6 +71,17 @@ def test_show_tells_the_story_as_text(here: Path) -> None:
     assert 'members call members.list() → ["bob","carol"]' in lines
     assert "signed ✓" in lines
     assert "not delivered: carol, tried without success: no address answers: connection refused" in lines
+
+
+def test_show_of_a_long_flow_does_not_tell_since_when_it_waits(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's may have as many steps as it likes, and they are made again for each moment that is looked at."""
+    flow = chat(absent=["carol"])
+    keep(here, "members", flow)
+    told = run("particle", "show", flow.particle.id).output
+    monkeypatch.setattr(particle, "STEPS_MAX", 1)
+    short = run("particle", "show", flow.particle.id).output
+    assert "until the particle expired" in told
+    assert "until the particle expired" not in short
 
 
 def test_show_prints_the_story_as_json(here: Path) -> None:

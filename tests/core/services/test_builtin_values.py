@@ -6,6 +6,9 @@ import hashlib
 import itertools
 import json
 import math
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -114,6 +117,7 @@ RESULTS: list[tuple[str, list[Any], Any]] = [
     ("json.parse", ['{"a":10,"b":"string","c":null}'], {"a": 10, "b": "string", "c": None}),
     ("json.parse", ['"hellow"'], "hellow"),
     ("json.parse", ['{"a":1,"a":2}'], {"a": 2}),
+    ("json.parse", ["[1e2,-0.5,1E-400,1e308]"], [100.0, -0.5, 0.0, 1e308]),
     ("json.stringify", [{"b": "string", "a": 10, "c": None}], '{"a":10,"b":"string","c":null}'),
     ("json.stringify", ["ä"], '"ä"'),
     ("debug.stringify", [], '"<empty argument list>"'),
@@ -222,6 +226,47 @@ async def test_a_long_array_is_never_read_at_once(ask: Any, monkeypatch: pytest.
     with pytest.raises(ServiceError):
         await ask("array.sum", [1] * 50_000 + ["a"])
     assert 0 < max(lengths) <= CHUNK
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-320", "1.7976931348623157E308", "0." + "0" * 310 + "1", "17976931348623157" + "0" * 292 + ".0"]
+)
+def test_other_threads_go_on_between_numbers_that_take_long_to_read(number: str) -> None:
+    count, steps = 200, 0
+
+    def noted(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal steps
+        steps += event == "call"
+
+    text = f"[{','.join([number] * count)}]"
+    before = sys.getprofile()
+    sys.setprofile(noted)
+    try:
+        found = JsonService().parse(text)
+    finally:
+        sys.setprofile(before)
+    assert found == json.loads(text)
+    assert steps >= count
+
+
+@pytest.mark.usefixtures("values")
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [("json.parse", 5_000, True), ("json.parse", 20_000, False), ("op.identity", 200_000, True)],
+)
+async def test_a_text_that_may_stand_for_much_is_not_read_on_the_loop(
+    services: Services, call: Any, name: str, size: int, *, expected: bool
+) -> None:
+    """JSON of 256 KiB took up to 60 ms in one go."""
+    seen = []
+
+    async def in_turn(work: Callable[[], Any], /, *, light: bool = False, pure: bool = False) -> Any:
+        seen.append((light, pure))
+        return work()
+
+    text = f"[{'[],' * (size // 3)}0]"
+    await services.result(call(name, text), in_turn)
+    assert seen[0] == (expected, True)
 
 
 @pytest.mark.usefixtures("values")

@@ -16,6 +16,7 @@ from fluvial.identity import PeerId
 from fluvial.services import ServiceLimits, Services
 from fluvial.services.gate import Gate
 from fluvial.services.threads import Threads
+from msgspec.structs import replace
 
 from tests.support.nodes import id_of
 
@@ -300,16 +301,41 @@ async def test_a_job_that_is_given_up_before_it_began_gives_its_place_back() -> 
     for _ in range(3):
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await threads.run(lambda: ran.append(1))
-    assert await threads.run(lambda: "ran") == "ran"
+            await threads.run(lambda: ran.append(1), GREEDY)
+    assert await threads.run(lambda: "ran", GREEDY) == "ran"
     assert ran == []
+
+
+@pytest.mark.parametrize("limits", [ServiceLimits(threads_max=8)])
+async def test_calls_that_one_peer_brought_leave_threads_to_others(
+    services: Services, call: Callable[..., Call]
+) -> None:
+    """However many names they come under."""
+    blocking, statuses = Blocking(), []
+    await services.serve(blocking)
+
+    async def hang(initiator: PeerId) -> None:
+        try:
+            await services.call(replace(call("blocking.hang"), paid_by=of(initiator, Upstream(GREEDY))))
+        except ServiceError as error:
+            statuses.append(error.status)
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(hang, id_of(f"name{number}"))
+        assert set(statuses) == {3, 6}
+        assert 4 <= statuses.count(3) < 8
+        assert await services.call(replace(call("blocking.where"), paid_by=of(MODEST))) is False
+    finally:
+        blocking.go.set()
 
 
 async def test_the_event_loop_goes_on_while_a_function_blocks() -> None:
     go, answers = threading.Event(), []
 
     async def block() -> None:
-        answers.append(await Threads(1).run(lambda: go.wait(10)))
+        answers.append(await Threads(1).run(lambda: go.wait(10), GREEDY))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(block)

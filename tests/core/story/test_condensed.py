@@ -9,7 +9,7 @@ from fluvial.air.data.content import Json
 from fluvial.encoding import encode
 from fluvial.story import text
 from fluvial.story.condensed import EVENTS_MAX, STORY_BYTES_MAX, VALUE_BYTES_MAX, read_condensed, shorten
-from fluvial.story.story import Event, Story, Undelivered, WaitingInstruction
+from fluvial.story.story import Contradiction, Event, Story, Undelivered, WaitingInstruction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +45,17 @@ def story(count: int, value: object, script: str = "(null)") -> Story:
         events=events,
         waits=[WaitingInstruction(instruction="x" * 999, at="1:1", reason="y" * 9_999)] * 50,
         undelivered=[Undelivered(peer=ME, attempts=1, error="z" * 9_999)] * 50,
+        contradictions=[
+            Contradiction(
+                peer=ME,
+                instruction="x" * 999,
+                at="1:1",
+                instance="1",
+                answers=(value, ["w" * 9_999]),
+                batches=("00", "01"),
+            )
+        ]
+        * 16,
         error="e" * 9_999,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
@@ -17,7 +18,7 @@ from fluvial.air.machine.outcomes import Failed
 from fluvial.story import data, html, mermaid, svg, text
 from fluvial.story.frame import LANES_MAX
 from fluvial.story.merging import merge_stories
-from fluvial.story.story import Story, Undelivered
+from fluvial.story.story import Event, Story, Undelivered
 from hypothesis import given, settings
 from msgspec.structs import replace
 
@@ -120,6 +121,58 @@ def test_ids_that_end_alike_stay_different() -> None:
 def test_long_values_are_cut() -> None:
     flow = Flow('(call %init_peer_id% ("a" "b") [] x)', peers=["me"], services={"a.b": ["x" * 100_000]})
     assert max(map(len, text.render(flow.story("me"), names=flow.names).splitlines())) < 200
+
+
+def test_a_letter_under_any_number_of_accents_is_cut() -> None:
+    flow = Flow('(call %init_peer_id% ("a" "b") [] x)', peers=["me"], services={"a.b": "e" + "\u0301" * 100_000})
+    assert len(text.render(flow.story("me"))) < 2_000
+
+
+def test_a_call_with_thousands_of_arguments_is_cut() -> None:
+    script = f'(seq (call %init_peer_id% ("a" "b") [] x) (call %init_peer_id% ("c" "d") [{" ".join(["x"] * 9_999)}]))'
+    flow = Flow(script, peers=["me"], services={"a.b": "y" * 100, "c.d": ""})
+    story = flow.story("me")
+    shown = text.render(story)
+    assert re.search(r"c\.d\(\"y+…, .*, … 9,?9\d\d more\)", shown)
+    assert len(shown) < 2_000
+    assert data.render(story).count("y" * 100) == 10_000
+
+
+def test_a_value_that_is_handed_over_again_and_again_makes_no_story_of_gigabytes() -> None:
+    script = '(seq (call "@a" ("s" "big") [] x) (seq (call "@a" ("s" "list") [] l) (fold l i (par (call "@a" ("s" "f") [x i]) (next i)))))'
+    services = {"s.big": "y" * 1_000_000, "s.list": list(range(40)), "s.f": ""}
+    flow = Flow(script, peers=["a"], services=services)
+    story = flow.story("a")
+    for rendered in (text.render(story), mermaid.render(story), svg.render(story)):
+        assert len(rendered) < 500_000
+    json = data.render(story)
+    assert 10_000_000 < len(json) < 20_000_000
+    read = msgspec.json.decode(json, type=Story)
+    assert read.shortened
+    assert [event.function for event in read.events] == [event.function for event in story.events]
+    assert read.events[2].arguments == story.events[2].arguments
+    assert len(str(read.events[-1].arguments)) < 500
+
+
+class Looked(list[Event]):
+    """A list that knows how often it was gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_events_are_not_gone_through_for_each_instruction_that_waits() -> None:
+    story = chat(absent=["carol"]).story("alice")
+    times = []
+    for waits in (story.waits[:1], story.waits[:1] * 50):
+        looked = Looked(story.events)
+        for render in (text.render, svg.render):
+            render(replace(story, waits=waits, events=looked))
+        times.append(looked.times)
+    assert times[0] == times[1]
 
 
 def is_visible(rendered: str) -> bool:

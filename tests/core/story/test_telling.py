@@ -70,6 +70,19 @@ def test_a_hop_says_how_its_receiver_was_found() -> None:
     assert not any(event.way for event in tell(chat().stored("relay"), relay, [first]).events)
 
 
+def test_what_a_script_says_once_is_there_once_however_often_it_happens() -> None:
+    """A peer tells such stories itself, of large flows that have ended: a script of a megabyte took as much for each of a thousand calls."""
+    call = f'(call "@alice" ("op" "noop") ["{"x" * 100_000}" i])'
+    script = f'(seq (call "@alice" ("load" "list") [] l) (fold l i (par {call} (next i))))'
+    services = {"load.list": list(range(100)), "op.noop": ""}
+    story = Flow(script, peers=["alice"], services=services).story("alice")
+    assert len(story.events) == 101
+    waiting = Flow(script, peers=["alice"], services=services, silent=["op.noop"]).story("alice")
+    assert len(waiting.waits) == 100
+    texts = [event.instruction for event in story.events] + [one.instruction for one in waiting.waits]
+    assert sum(len(one) for one in {id(one): one for one in texts}.values()) < 500_000
+
+
 def test_what_is_sent_in_place_of_another_peer_is_a_hop_without_a_fact() -> None:
     script = '(seq (call "@bob" ("s" "x") [] x) (par (call "@alice" ("s" "y") []) (call "@carol" ("s" "z") [x])))'
     flow = Flow(script, peers=["alice", "bob", "carol"], services={"s.x": 1, "s.y": 2, "s.z": 3})
@@ -270,6 +283,22 @@ def test_since_when_is_told_as_far_as_the_machine_may_run_again_for_that() -> No
     stored, me = flow.stored("alice"), flow.key("alice").peer_id
     assert [waiting.since_ms for waiting in tell(stored, me, steps_max=0).waits] == [None, None]
     assert tell(stored, me, steps_max=1_000) == flow.story("alice")
+
+
+def test_times_are_looked_for_where_most_waits_began() -> None:
+    """Only so many moments are looked at, and each of the last sixteen waits began at one of its own."""
+    later = "(null)"
+    for number in range(16):
+        asked = '(seq (call "@bob" ("s" "f") []) (call "@alice" ("s" "f") []))'
+        later = f'(seq {asked} (par {later} (call "@bob" ("s" "late") [{number}])))'
+    first = '(fold l i (par (call "@bob" ("s" "first") [i]) (next i)))'
+    script = f'(seq (call "@alice" ("s" "list") [] l) (par {first} {later}))'
+    flow = Flow(
+        script, peers=["alice", "bob"], services={"s.list": list(range(9)), "s.f": 1}, silent=["s.first", "s.late"]
+    )
+    story = tell(flow.stored("alice"), flow.key("alice").peer_id, steps_max=3_000)
+    waits = [one for one in story.waits if '"first"' in one.instruction]
+    assert [one.since_ms is not None for one in waits] == [True] * 9
 
 
 @given(st.data())

@@ -21,6 +21,7 @@ from fluvial.seats import Answer
 from fluvial.services.builtin.op import NOTHING
 from fluvial.services.disclosure import Disclosure
 from fluvial.services.status import Status
+from fluvial.waiting import now_s
 
 PING_PROTOCOL: Final = "/fluvial/ping/1"
 """A request with an empty payload. Any answer, even an error, proves that the connection stands."""
@@ -44,6 +45,9 @@ TIMERS_PER_INITIATOR_MAX: Final = 512
 """Pauses of one initiator that have not ended."""
 
 ADDRESSES_MAX: Final = 16
+CONTACTS_FEW: Final = 64
+CONTACTS_S: Final = 1.0
+"""For so long it is not asked for more contacts than a few again, in seconds: there may be thousands, and a script may ask for its own thousands of times."""
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +107,8 @@ class PeerService(Effector[NoConfig]):
         self._clock = clock
         self._versions = versions
         self._disclosure = disclosure
+        self._contacts: dict[PeerId, Contact] = {}
+        self._contacts_until_s = float("-inf")
         self._timers: Counter[PeerId] = Counter()  # by initiator
         self._places = SharedPlaces[PeerId](TIMERS_MAX, TIMERS_MAX, TIMERS_PER_INITIATOR_MAX)  # by who brought the flow
 
@@ -166,7 +172,7 @@ class PeerService(Effector[NoConfig]):
     def get_contact(self, call: Call, peer: PeerId) -> PeerContact | None:
         """A peer and its addresses, as far as the peer that answers knows them without asking others; null if it does not know it.
 
-        Only addresses that the owner configured or at which the peer has answered. Everybody may ask for the peer that answers and for itself;
+        Only addresses that the owner configured or at which the peer has answered, as of the last second if there are many. Everybody may ask for the peer that answers and for itself;
         for others only those to whom the peer's owner discloses its neighbours (else status 8).
         """
         # Deviation: the reference node gives an empty string for a peer that it does not know.
@@ -174,10 +180,17 @@ class PeerService(Effector[NoConfig]):
             return PeerContact(peer, [str(each) for each in self._transport.addresses])
         if peer != call.initiator:
             self._disclosure.check(call, "neighbours")
-        known = next((each for each in self._routing.contacts() if each.peer == peer), None)
+        known = self._known(peer)
         if known is None and peer not in self._transport.connected():
             return None
         return PeerContact(peer, [str(each) for each in known.addresses] if known else [])
+
+    def _known(self, peer: PeerId) -> Contact | None:
+        """What others may be told of a peer, as it was a moment ago."""
+        if (now := now_s()) >= self._contacts_until_s:
+            self._contacts = {each.peer: each for each in self._routing.contacts()}
+            self._contacts_until_s = now + CONTACTS_S if len(self._contacts) > CONTACTS_FEW else now
+        return self._contacts.get(peer)
 
     @function(timeout_s=TIMEOUT_MS_MAX / 1_000 + 10)
     async def timeout(self, call: Call, duration_ms: U64 | str, message: str | None = None) -> str:
