@@ -252,7 +252,7 @@ class Actor:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
             self._log.info("flow_failed", code=error.code, error=error.message, at=at)
-            self._context.reporter.failed(self.particle, error)
+            self._context.reporter.failed(self.particle, self.payer, error)
         return calls
 
     def _begin_calls(self, requests: Sequence[Request]) -> None:
@@ -300,7 +300,7 @@ class Actor:
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
-        report_undeliverable(writes, self.particle, self._context)
+        report_undeliverable(writes, self.particle, self._context, payer=self.payer)
         if not writes.needed:
             return
         try:

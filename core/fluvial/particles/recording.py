@@ -7,6 +7,7 @@ from logging import WARNING
 from typing import Final
 
 from fluvial.errors import ResourceLimit
+from fluvial.fairness import Payer
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
@@ -64,7 +65,7 @@ async def store_writes(
     return admission.version
 
 
-def report_undeliverable(writes: Writes, particle: Particle, context: ActorContext) -> None:
+def report_undeliverable(writes: Writes, particle: Particle, context: ActorContext, *, payer: Payer) -> None:
     """Tell the log and the initiator of peers to which the particle cannot go from here."""
     if writes.lost:
         error = "this is no peer id"
@@ -72,12 +73,13 @@ def report_undeliverable(writes: Writes, particle: Particle, context: ActorConte
             "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
         )
     for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
-        context.reporter.impossible(particle, lost)
+        context.reporter.impossible(particle, payer, lost)
     if writes.beyond:
         limit = context.limits.destinations_max
         why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
         context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
-        context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
+        beyond = ResourceLimit(why, hint="see `[particles] destinations_max`")
+        context.reporter.broken(particle, payer, beyond)
 
 
 def outbox_row(particle: Particle, peer: PeerId, version: int, since_ms: int) -> OutboxRow:

@@ -238,7 +238,7 @@ def test_a_rate_limiter_is_used_up_and_recovers() -> None:
 
 
 def test_a_rate_limiter_remembers_so_many_peers() -> None:
-    limiter = RateLimiter(1, peers_max=2)
+    limiter = RateLimiter(1, owners_max=2)
     first, second, third = id_of("1"), id_of("2"), id_of("3")
     assert limiter.take(first, 0.0)
     assert limiter.take(second, 0.0)

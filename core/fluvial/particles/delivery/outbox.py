@@ -30,7 +30,7 @@ from fluvial.errors import (
     StorageError,
     Unreachable,
 )
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
@@ -152,7 +152,8 @@ class Outbox:
                 continue
             lane = self._put(row, particle.initiator, upstream)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
-                self._reporter.unreachable(particle, lane.peer, lane.away)
+                payer = self._budget.payer(particle.initiator, upstream)
+                self._reporter.unreachable(particle, payer, lane.peer, lane.away)
 
     def check_room(self, peers: Iterable[PeerId], upstream: Upstream) -> None:
         """Raise Refused, ``busy``, if a crowd waits for one of these peers, and what came this way has its part of the places in line.
@@ -371,7 +372,8 @@ class Outbox:
         if outcome == "failed" or max(lane.failures, lane.times_put_off(row)) + 1 >= ATTEMPTS_QUIET:
             self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
-                self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
+                payer = self._payer(lane, row, parcel)
+                self._reporter.unreachable(parcel.delivery.particle, payer, row.peer, error.message)
 
     async def _hand_over_reserved(
         self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel
@@ -384,8 +386,7 @@ class Outbox:
         if not is_large and not lane.round.old:
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
-        payer = self._budget.payer(initiator, lane.upstream_of(row))
-        with self._budget.reserved(payer, COPIES * size):
+        with self._budget.reserved(self._payer(lane, row, parcel), COPIES * size):
             if not is_large:
                 return await self._hand_over(lane, row, parcel)
             gate = lane.round.large
@@ -399,8 +400,8 @@ class Outbox:
         """What the peer said, and how it was found if it has the particle now."""
         assert self._parcels is not None, "the outbox was not started"
         began = now_s()
-        delivery = parcel.delivery
-        self._detector.handing(row.key, row.peer, deadline_ms=row.deadline_ms)
+        delivery, payer = parcel.delivery, self._payer(lane, row, parcel)
+        self._detector.handing(row.key, row.peer, payer, deadline_ms=row.deadline_ms)
         is_there = False
         try:
             receipt, led = await self._carrier.carry(delivery)
@@ -408,7 +409,7 @@ class Outbox:
             if lane.round is not None and not receipt.at_relay:
                 lane.round.heard_s = now_s()
         except LocalProtocolError as error:  # it is too large, and will not shrink
-            self._reporter.refused(delivery.particle, row.peer, error.message)
+            self._reporter.refused(delivery.particle, payer, row.peer, error.message)
             raise
         finally:
             if not is_there:
@@ -448,8 +449,12 @@ class Outbox:
         )
         self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
-            self._reporter.refused(delivery.particle, row.peer, why, by=by)
+            self._reporter.refused(delivery.particle, payer, row.peer, why, by=by)
         return receipt, None
+
+    def _payer(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Payer:
+        initiator = PeerId.from_public_key(parcel.delivery.header.initiator)
+        return self._budget.payer(initiator, lane.upstream_of(row))
 
     def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""
