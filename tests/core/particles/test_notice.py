@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fluvial.air.machine.errors import Catchable, Uncatchable
 from fluvial.air.syntax import parse
-from fluvial.air.syntax.tree import Seq
+from fluvial.air.syntax.tree import CallInstruction, Seq
 from fluvial.encoding import encode
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
@@ -193,6 +193,16 @@ def test_an_error_gives_number_instruction_and_place() -> None:
     made = make_notice(KEY, REPORTER.peer_id, kind_of_error(error), error.message, at_ms=5, error=error)
     assert (made.kind, made.code, made.message) == ("failed", 10005, "lens")
     assert (made.instruction, made.position) == ('call "p" ("s" "f") [1] x', "2:3")
+
+
+def test_of_thousands_of_arguments_those_are_looked_at_that_are_shown() -> None:
+    root = parse(f'(call "p" ("s" "f") [{"1 " * 300}] x)').root
+    unprintable: Any = object()
+    assert isinstance(root, CallInstruction)
+    error = Catchable(10000, "no tea")
+    error.instruction = replace(root, arguments=(*root.arguments, unprintable))
+    made = make_notice(KEY, REPORTER.peer_id, "failed", error.message, at_ms=5, error=error)
+    assert made.instruction == f'call "p" ("s" "f") [{"1 " * 300}'[: INSTRUCTION_CHARACTERS_MAX - 1] + "…"
 
 
 def test_what_undid_a_run_is_told_as_such() -> None:
