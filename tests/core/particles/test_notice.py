@@ -239,7 +239,7 @@ def test_so_many_of_all_peers_are_enough() -> None:
 
 
 def test_a_rate_limiter_is_used_up_and_recovers() -> None:
-    limiter = RateLimiter(60)
+    limiter = RateLimiter[PeerId](60)
     a, b = id_of("a"), id_of("b")
     assert [limiter.take(a, 0.0) for _ in range(61)] == [True] * 60 + [False]
     assert limiter.take(b, 0.0), "each peer has its own"
@@ -248,7 +248,7 @@ def test_a_rate_limiter_is_used_up_and_recovers() -> None:
 
 
 def test_a_rate_limiter_remembers_so_many_peers() -> None:
-    limiter = RateLimiter(1, owners_max=2)
+    limiter = RateLimiter[PeerId](1, owners_max=2)
     first, second, third = id_of("1"), id_of("2"), id_of("3")
     assert limiter.take(first, 0.0)
     assert limiter.take(second, 0.0)
