@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from logging import WARNING
 from typing import Final
 
 from fluvial.errors import ResourceLimit
 from fluvial.fairness import Payer
-from fluvial.identity import PeerId
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.particles.session import ParticlePhase, ParticleSession
@@ -82,14 +81,18 @@ def report_undeliverable(writes: Writes, particle: Particle, context: ActorConte
         context.reporter.broken(particle, payer, beyond)
 
 
-def outbox_row(particle: Particle, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
-    """What the outbox has of a delivery that was just written."""
-    return OutboxRow(
-        key=particle.key,
-        peer=peer,
-        version=version,
-        since_ms=since_ms,
-        attempts=0,
-        last_error="",
-        deadline_ms=particle.deadline_ms,
-    )
+def outbox_rows(writes: Writes, version: int, session: ParticleSession) -> Iterator[OutboxRow]:
+    """What the outbox has of deliveries that were just written."""
+    particle = session.particle
+    for peer in writes.peers:
+        yield OutboxRow(
+            key=particle.key,
+            peer=peer,
+            version=version,
+            since_ms=writes.at_ms,
+            attempts=0,
+            last_error="",
+            deadline_ms=particle.deadline_ms,
+            initiator=particle.initiator,
+            sender=session.upstream.sender,
+        )

@@ -23,7 +23,17 @@ LONG_AFTER = 2 * PAUSE_S_REFUSED_MAX
 
 def row_of(name: str, version: int = 1) -> OutboxRow:
     key = ParticleKey(sha256(name.encode()).digest())
-    return OutboxRow(key=key, peer=THERE, version=version, since_ms=0, attempts=0, last_error="", deadline_ms=10**15)
+    return OutboxRow(
+        key=key,
+        peer=THERE,
+        version=version,
+        since_ms=0,
+        attempts=0,
+        last_error="",
+        deadline_ms=10**15,
+        initiator=ALICE,
+        sender=ALICE,
+    )
 
 
 def lane_with(**rows: PeerId) -> DeliveryLane:

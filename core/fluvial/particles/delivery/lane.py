@@ -154,8 +154,6 @@ class DeliveryLane:
             if entry.row.attempts and entry.told is None:
                 entry.told = ""
             entry.row = row  # the way by which it came first is the one that counts
-            if entry.owner == self.peer:  # it was read from the store, which does not tell whose it is
-                entry.owner = owner
         if not entry.times:
             self._enter(entry)
             if not self.failures:

@@ -46,6 +46,7 @@ from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session_outputs import Parcel
+from fluvial.particles.turns import LoopTurn
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
@@ -140,9 +141,11 @@ class Outbox:
         self._tasks = tasks
         self._parcels = parcels
         self._schedule.start(tasks)
+        turn = LoopTurn()
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
-                self._put(row, row.peer, Upstream(row.peer))  # whose particle it is would have to be read
+                self._put(row, row.initiator, Upstream(row.sender))
+                await turn.over()
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
         """Deliver these of a particle that came from this upstream; they are stored already."""
