@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import pytest
 import structlog
 from fluvial.clock import SystemClock
+from fluvial.errors import Unreachable
 from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Header, Particle, ParticleKey
+from fluvial.particles.delivery.carrier import Carrier
 from fluvial.particles.failure_detector import HANDED_MAX, FailureDetector
 from fluvial.particles.limits import ParticleLimits
 from fluvial.particles.notice import SignedNotice, encode_notice, make_notice
@@ -193,3 +196,17 @@ async def test_a_strangers_peers_and_particles_do_not_end_the_watch_over_what_ho
             detector.handing(ParticleKey(number.to_bytes(32, "big")), silent, payer, deadline_ms=until_ms)
         await until(lambda: (honest, silent) in reporter.suspected_of)
         tasks.cancel_scope.cancel()
+
+
+async def test_nobody_is_looked_for_to_hand_a_notice_over() -> None:
+    """A script can cause very many, and a routing looks for few at the same time."""
+
+    async def find(peer: PeerId) -> None:
+        raise AssertionError(f"{peer} is looked for")
+
+    routing: Any = SimpleNamespace(known=lambda peer: None, failed=lambda contact: None, find=find)
+    transport: Any = SimpleNamespace(connected=lambda: frozenset[PeerId]())
+    hold: Any = None
+    carrier = Carrier(ME.peer_id, transport, routing, relays=lambda: (), hold=hold)
+    with pytest.raises(Unreachable, match="no way to"):
+        await carrier.tell(make_particle("(null)", keys=HONEST).header, b"")

@@ -26,6 +26,7 @@ async def test_who_is_not_connected_waits_for_none_on_the_way_to_whom_somebody_d
     """The last hop of a flow of a client behind a relay is one such; names that lead nowhere cost nothing."""
     monkeypatch.setattr(places, "SLOW_S", 0.01)
     tried: list[PeerId] = []
+    looked_for = {id_of(f"nobody {number}") for number in range(KNOCKS_MAX)}
 
     async def serve(one: DeliveryLane) -> bool:
         tried.append(one.peer)
@@ -33,7 +34,7 @@ async def test_who_is_not_connected_waits_for_none_on_the_way_to_whom_somebody_d
             await anyio.sleep(2 * WAIT_S)
         return True
 
-    schedule = LaneSchedule(serve, lambda peer: False, equal)
+    schedule = LaneSchedule(serve, lambda peer: False, looked_for.__contains__, equal)
     async with anyio.create_task_group() as tasks:
         light = LightTasks()
         await tasks.start(light.run)
@@ -42,5 +43,8 @@ async def test_who_is_not_connected_waits_for_none_on_the_way_to_whom_somebody_d
             schedule.add(lane(f"nobody {number}", STRANGER))
         await until(lambda: len(tried) == KNOCKS_MAX)
         schedule.add(lane("client", HONEST))
+        await anyio.sleep(0.1)
+        assert len(tried) == KNOCKS_MAX, "a routing looks for no more than so many at the same time"
+        looked_for.clear()
         await until(lambda: tried[-1] == id_of("client"))
         tasks.cancel_scope.cancel()

@@ -120,7 +120,7 @@ class Outbox:
         self._throttled = throttled
         self._lanes: dict[PeerId, DeliveryLane] = {}
         self._told = ToldToWait()
-        self._schedule = LaneSchedule(self._serve, carrier.is_connected, weight)
+        self._schedule = LaneSchedule(self._serve, carrier.is_connected, carrier.is_looking_for, weight)
         self._memory = RowMemory(budget)
         self._tasks: LightTasks | None = None
         self._parcels: Parcels | None = None

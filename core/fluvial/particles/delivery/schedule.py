@@ -20,7 +20,7 @@ from fluvial.fairness import GroupedFairQueue
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.particles.delivery.lane import DeliveryLane
-from fluvial.particles.delivery.places import LanePlaces
+from fluvial.particles.delivery.places import LanePlaces, nobody
 from fluvial.waiting import now_s, soon
 
 LANES_MAX: Final = 256
@@ -39,6 +39,7 @@ class LaneSchedule:
     Args:
         serve: tries a lane; whether its peer took everything, or what is left is put off; None if nothing was tried.
         is_connected: whether a connection with a peer stands.
+        is_looking_for: whether a way to a peer is looked for. Then a knock keeps its place: a routing looks for no more at the same time.
         weight: how much an initiator counts; see :class:`FairQueue`.
     """
 
@@ -46,10 +47,12 @@ class LaneSchedule:
         self,
         serve: Callable[[DeliveryLane], Coroutine[Any, Any, bool | None]],
         is_connected: Callable[[PeerId], bool],
+        is_looking_for: Callable[[PeerId], bool],
         weight: Callable[[PeerId], int],
     ) -> None:
         self._serve = serve
         self._is_connected = is_connected
+        self._is_looking_for = is_looking_for
         self._good: OrderedDict[PeerId, None] = OrderedDict()
         self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
@@ -115,15 +118,15 @@ class LaneSchedule:
         """Whether a knock waits that may begin in this round."""
         if not self._knocking or self._begun >= KNOCKS_IN_ROUND_MAX:
             return False
-        return len(self._knocks) < KNOCKS_MAX or self._makes_room(self._knocks)
+        return len(self._knocks) < KNOCKS_MAX or self._makes_room(self._knocks, self._is_looking_for)
 
     def _has_room(self) -> bool:
         """Whether a lane may be served now."""
         return len(self._places) + len(self._knocks) < LANES_MAX or self._makes_room(self._places)
 
-    def _makes_room(self, places: LanePlaces) -> bool:
+    def _makes_room(self, places: LanePlaces, keeps: Callable[[PeerId], bool] = nobody) -> bool:
         """Whether a slow peer gives up its place; if not, it is looked again when one will, or when a place becomes free."""
-        at_s = places.make_room(now_s())
+        at_s = places.make_room(now_s(), keeps)
         if at_s and at_s < self._room_at_s:
             self._room_at_s = at_s
             self._sooner.set()
