@@ -57,7 +57,7 @@ ATTEMPTS_QUIET: Final = 2
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
-"""Of a delivery that is not counted while it is under way, if no others are held for long: all of them are then a part of the other memory."""
+"""Of a delivery that is not counted while it is under way, if the peer is there and holds no others for long: all of them are then a part of the other memory."""
 UNCOUNTED_ROWS: Final = 16
 """Rows of a lane that are not counted where the peer is there."""
 
@@ -381,12 +381,12 @@ class Outbox:
     async def _hand_over_reserved(
         self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel
     ) -> tuple[Receipt, HandOver | None]:
-        """As :meth:`_hand_over`; bytes of large ones are counted meanwhile, since peers may take long to read them, and wait for others. Raises Refused, ``memory``."""
+        """As :meth:`_hand_over`; bytes are counted meanwhile, if that may take long. Large ones, which peers may take long to read, wait for others. Raises Refused, ``memory``."""
         delivery = parcel.delivery
         assert lane.round is not None, "rows are tried in rounds"
         size = len(delivery.data) + len(delivery.script)
         is_large = size > UNCOUNTED_BYTES
-        if not is_large and not lane.round.old:
+        if not (is_large or lane.round.old or self._schedule.is_knock(lane)):
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
         with self._budget.reserved(self._payer(lane, row, parcel), COPIES * size):
