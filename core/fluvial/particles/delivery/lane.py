@@ -41,6 +41,8 @@ SCANNED_MAX: Final = 64
 """So many rows are all looked at whenever the lane is tried; more of them once in a while:"""
 SCAN_S: Final = 5.0
 """After so long."""
+AT_ONCE_MAX: Final = 256
+"""Rows that come into line, or are looked at for one that may have its turn, in one go: two milliseconds."""
 FEW: Final = 8
 """So many rows need no fair line: the oldest is first."""
 QUICK_MAX: Final = 256
@@ -228,8 +230,10 @@ class DeliveryLane:
                 self._line.push(one.upstream, one.owner, one.row.key)
 
     def enter_due(self, now_s: float) -> float:
-        """Put what was put off into line, if its pause is over; when the next pause will be."""
-        while self._again and self._again[0][0] <= now_s:
+        """Put what was put off into line, if its pause is over, or some of that; when the next pause will be."""
+        for _ in range(AT_ONCE_MAX):
+            if not self._again or self._again[0][0] > now_s:
+                break
             if (entry := self.rows.get(heappop(self._again)[1])) is not None:
                 self._enter(entry)
         return self._again[0][0] if self._again else float("inf")
@@ -251,8 +255,9 @@ class DeliveryLane:
             lined = (entry for entry in self.rows.values() if entry.lined and may_begin(entry.upstream))
             return next(filter(None, (self._begin(entry, now_s) for entry in lined)), None)
         passed: dict[Upstream, list[LaneRow]] = {}
-        found, left = None, PASSED_OVER_MAX
-        while self._line and found is None and left:
+        found, left, looks = None, PASSED_OVER_MAX, AT_ONCE_MAX
+        while self._line and found is None and left and looks:
+            looks -= 1
             # Dead rows are forgotten while their keys are in line, and may have come again since.
             if (entry := self.rows.get(self._line.pop())) is None or not entry.lined:
                 continue
@@ -270,14 +275,20 @@ class DeliveryLane:
     def _begin(self, entry: LaneRow, now_s: float) -> OutboxRow | None:
         """The row of an entry that was in line, which is being tried now; None if something is to be waited for."""
         entry.lined = False
-        if entry.due_s > now_s:
-            self._look_again(entry.due_s, entry.row.key)
-            return None
-        if (full := self._full.get(entry.owner)) is not None and full.until_s > now_s:
-            self._wait_for_room(full, entry.row.key)
+        if self._waits(entry, now_s):
             return None
         entry.trying, entry.mended = True, False
         return entry.row
+
+    def _waits(self, entry: LaneRow, now_s: float) -> bool:
+        """Whether something is to be waited for before a row is tried; it is looked at again then."""
+        if entry.due_s > now_s:
+            self._look_again(entry.due_s, entry.row.key)
+            return True
+        if (full := self._full.get(entry.owner)) is not None and full.until_s > now_s:
+            self._wait_for_room(full, entry.row.key)
+            return True
+        return False
 
     def is_quick(self, upstream: Upstream) -> bool:
         """Whether the peer was quick with what came this way the last time, as far as it is remembered; of everybody, if it was with nobody."""
@@ -395,18 +406,18 @@ class DeliveryLane:
         if len(self.rows) <= SCANNED_MAX:
             return any(self._due_s(entry) <= now_s for entry in self.rows.values())
         self._enter_left(now_s)
-        self.enter_due(now_s)
-        return self.in_line > 0
+        again_s = self.enter_due(now_s)
+        return self.in_line > 0 or bool(self._left) or again_s <= now_s
 
     def _due_s(self, entry: LaneRow) -> float:
         return max(entry.due_s, self._full[entry.owner].until_s) if entry.owner in self._full else entry.due_s
 
     def _enter_left(self, now_s: float) -> None:
-        """Put what is left of the round before into line; what is put off is looked at when its pause is over."""
-        for key in self._left:
-            if (entry := self.rows.get(key)) is not None and self._due_s(entry) <= now_s:
+        """Put what is left of the round before into line, or some of that."""
+        left, self._left = self._left[:AT_ONCE_MAX], self._left[AT_ONCE_MAX:]
+        for key in left:
+            if (entry := self.rows.get(key)) is not None and not self._waits(entry, now_s):
                 self._enter(entry)
-        self._left.clear()
 
     def begin(self, now_ms: int, now_s: float) -> list[LaneRow]:
         """It is being tried: all rows whose particles live get a turn, the others go, if they are found, and are returned."""
@@ -418,18 +429,21 @@ class DeliveryLane:
         return []
 
     def _scan(self, now_ms: int, now_s: float) -> list[LaneRow]:
-        """Look at all rows; those whose particles have died go, and are returned."""
+        """Look at all rows; those whose particles have died go, and are returned. Few of them come into line as well, if they are not put off."""
         self._scanned_s = now_s
-        self._left.clear()
         dead = [entry for entry in self.rows.values() if entry.row.deadline_ms <= now_ms]
         for entry in dead:
             self._forget(entry)
         if self._line is not None and len(self._line) > DEAD_MAX + 1.25 * len(self.rows):
             self._line_up()
-        self._again = None
         if self._full:
             owners = {entry.owner for entry in self.rows.values()}
             self._full = {one: state for one, state in self._full.items() if one in owners} or EMPTY
+        if len(self.rows) > SCANNED_MAX:
+            self._enter_left(now_s)
+            return dead
+        self._left.clear()
+        self._again = None
         for key, entry in self.rows.items():
             if (due_s := self._due_s(entry)) <= now_s:
                 self._enter(entry)
@@ -444,7 +458,7 @@ class DeliveryLane:
         if len(self.rows) <= SCANNED_MAX:
             self.due_s = min(map(self._due_s, self.rows.values()), default=0.0)
         else:
-            self.due_s = 0.0 if self.in_line or not self._again else self._again[0][0]
+            self.due_s = 0.0 if self.in_line or self._left or not self._again else self._again[0][0]
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

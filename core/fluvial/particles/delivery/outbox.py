@@ -50,7 +50,7 @@ from fluvial.particles.turns import LoopTurn
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import Event, later, now_s
+from fluvial.waiting import Event, later, now_s, others_have_a_turn
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
@@ -199,6 +199,8 @@ class Outbox:
         tried = None
         try:
             while lane.has_turns(now_s()):
+                if tried:  # perhaps only some were looked at
+                    await others_have_a_turn()
                 self._memory.forget(lane.begin(self._clock.now_ms(), now_s()))
                 if not lane.rows:
                     break
