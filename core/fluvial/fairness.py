@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -318,6 +318,84 @@ class GroupedFairQueue(Generic[ItemT]):
             del self._owners[upstream]
         if not self._branches[upstream.sender]:
             del self._branches[upstream.sender]
+
+
+class _Held:
+    """What somebody holds, and those whom it holds it for; of one initiator these are the items themselves."""
+
+    __slots__ = ("_ranks", "number", "parts")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.parts: dict[Hashable, _Held] = {}
+        self._ranks: dict[
+            int, dict[Hashable, None]
+        ] = {}  # by how much they hold; who has held so much for longest is the first
+
+    def count(self, name: Hashable, part: _Held, more: int) -> None:
+        """A part of it holds one more, or one less."""
+        if part.number:
+            del self._ranks[part.number][name]
+            if not self._ranks[part.number]:
+                del self._ranks[part.number]
+        part.number += more
+        if part.number:
+            self._ranks.setdefault(part.number, {})[name] = None
+        else:
+            del self.parts[name]
+
+    @property
+    def most(self) -> Any:
+        """Who of them holds most. There are few different numbers, however many they are."""
+        return next(iter(self._ranks[max(self._ranks)]))
+
+
+class PushOut(Generic[OwnerT]):
+    """Things that are held for somebody, so many at most: beyond that the oldest of whoever has most gives way.
+
+    Who has most is asked of senders, then of the branches of that one, then of the initiators of that one. So who has little always finds room,
+    and keeps it as long as others have more.
+
+    Source: B. Suter, T. V. Lakshman, D. Stiliadis, A. K. Choudhury, *Design Considerations for Supporting TCP with Per-flow Queueing*, INFOCOM 1998,
+    section III (longest queue drop).
+
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most: Final = most
+        self._payers: dict[OwnerT, Payer] = {}
+        self._all = _Held()
+
+    def __len__(self) -> int:
+        return len(self._payers)
+
+    def put(self, item: OwnerT, payer: Payer) -> OwnerT | None:
+        """Hold an item that is not held; returns the one that gives way to it and is not held any more, if one must."""
+        self._payers[item] = payer
+        self._count(item, payer, 1)
+        if len(self._payers) <= self._most:
+            return None
+        held = self._all
+        for _ in (payer.upstream.sender, payer.upstream, payer.initiator):
+            held = held.parts[held.most]
+        oldest: OwnerT = held.most
+        self.remove(oldest)
+        return oldest
+
+    def remove(self, item: OwnerT) -> None:
+        """Hold it no more, if it was held."""
+        if (payer := self._payers.pop(item, None)) is not None:
+            self._count(item, payer, -1)
+
+    def _count(self, item: OwnerT, payer: Payer, more: int) -> None:
+        held = self._all
+        for name in (payer.upstream.sender, payer.upstream, payer.initiator, item):
+            if (part := held.parts.get(name)) is None:
+                part = held.parts[name] = _Held()
+            held.count(name, part, more)
+            held = part
 
 
 class SharedPlaces(Generic[OwnerT]):

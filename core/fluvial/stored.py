@@ -44,6 +44,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
         attempts: how often handing it over failed since it was last delivered.
         last_error: why it failed last; empty before that.
         deadline_ms: when the particle dies, milliseconds since 1970.
+        initiator: whose it is.
+        sender: who handed it over first.
     """
 
     key: ParticleKey
@@ -53,6 +55,8 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     last_error: str
     deadline_ms: int
+    initiator: PeerId
+    sender: PeerId
 
 
 class HandOver(msgspec.Struct, frozen=True):

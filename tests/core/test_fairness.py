@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 from random import Random
 
 import pytest
-from fluvial.fairness import Branches, FairQueue, GroupedFairQueue, SharedPlaces, Upstream, share_of
+from fluvial.fairness import Branches, FairQueue, GroupedFairQueue, Payer, PushOut, SharedPlaces, Upstream, share_of
 from fluvial.identity import PeerId
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.nodes import id_of
@@ -246,3 +247,42 @@ def test_hundreds_of_names_behind_one_peer_leave_the_next_one_every_second_turn(
     for _ in range(10):
         queue.push(Upstream(MODEST), MODEST, "modest")
     assert [queue.pop() for _ in range(21)].count("modest") == 10
+
+
+LEVELS: Sequence[Callable[[Payer], Hashable]] = (
+    lambda one: one.upstream.sender,
+    lambda one: one.upstream,
+    lambda one: one.initiator,
+)
+
+
+@settings(max_examples=40)
+@given(
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), max_size=60),
+    most=st.integers(1, 8),
+)
+def test_beyond_what_is_held_the_oldest_gives_way_of_whoever_has_most(
+    steps: list[tuple[bool, int, int, int]], most: int
+) -> None:
+    peers = GREEDY, MODEST, THIRD
+    table: PushOut[int] = PushOut(most)
+    held: dict[int, Payer] = {}
+    for number, (comes, sender, branch, name) in enumerate(steps):
+        if not comes and held:
+            gone = list(held)[sender % len(held)]
+            table.remove(gone)
+            table.remove(gone)
+            del held[gone]
+            continue
+        held[number] = payer = Payer(Upstream(peers[sender], branch), peers[name])
+        gives_way = table.put(number, payer)
+        assert (gives_way is not None) == (len(held) > most)
+        if gives_way is not None:
+            crowd = list(held.values())
+            for level in LEVELS:
+                share = Counter(map(level, crowd))
+                assert share[level(held[gives_way])] == max(share.values())
+                crowd = [one for one in crowd if level(one) == level(held[gives_way])]
+            assert gives_way == next(one for one, payer in held.items() if payer == held[gives_way])
+            del held[gives_way]
+        assert len(table) == len(held)

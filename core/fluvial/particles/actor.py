@@ -35,7 +35,7 @@ from fluvial.particles.exclusive import ExclusiveTurn, ExclusiveTurns
 from fluvial.particles.journal import FlowFailed
 from fluvial.particles.notice import SignedNotice
 from fluvial.particles.promises import Look
-from fluvial.particles.recording import outbox_row, report_undeliverable, store_writes
+from fluvial.particles.recording import outbox_rows, report_undeliverable, store_writes
 from fluvial.particles.session import ParticlePhase, ParticleSession
 from fluvial.particles.session_outputs import Parcel
 from fluvial.particles.workplace import Workplace
@@ -252,7 +252,7 @@ class Actor:
             error = effects.error
             at = str(error.instruction.at) if error.instruction is not None else ""
             self._log.info("flow_failed", code=error.code, error=error.message, at=at)
-            self._context.reporter.failed(self.particle, error)
+            self._context.reporter.failed(self.particle, self.payer, error)
         return calls
 
     def _begin_calls(self, requests: Sequence[Request]) -> None:
@@ -300,7 +300,7 @@ class Actor:
         except FluvialError as error:  # the session is ahead of what will ever be written
             self._break(error)
             raise
-        report_undeliverable(writes, self.particle, self._context)
+        report_undeliverable(writes, self.particle, self._context, payer=self.payer)
         if not writes.needed:
             return
         try:
@@ -315,7 +315,7 @@ class Actor:
         self.stored = True
         self._session.durable(writes)
         self._place.committed()
-        rows = (outbox_row(self.particle, peer, version, writes.at_ms) for peer in writes.peers)
+        rows = outbox_rows(writes, version, self._session)
         self._context.outbox.put(rows, self.particle, upstream=self.upstream)
 
     async def _end(self) -> None:

@@ -20,7 +20,6 @@ Source: T. D. Chandra, S. Toueg, *Unreliable Failure Detectors for Reliable Dist
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final, Protocol
 
 import anyio
@@ -28,11 +27,12 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from fluvial.clock import Clock
+from fluvial.fairness import Payer, PushOut
 from fluvial.identity import PeerId
 from fluvial.particle import Particle, ParticleKey
 from fluvial.particles.life_signs import LifeSigns
 from fluvial.particles.reporter import Reporter
-from fluvial.waiting import Event, now_s
+from fluvial.waiting import Event, now_s, others_have_a_turn
 
 FIRST_S: Final = 0.25
 """How long nothing is asked after something was handed over: most flows have gone on by then."""
@@ -40,13 +40,12 @@ CONNECTING_S: Final = 1.0
 """How long a connection may take before it is reported that there is none."""
 AGAIN_S: Final = 1.0
 AGAIN_PART: Final = 8
-ASKED_MAX: Final = 32
-"""Peers that are asked at the same time; the others wait for their turn."""
-PEERS_MAX: Final = 512
-PARTICLES_OF_PEER_MAX: Final = 64
-"""Of one peer those that were handed over last."""
-LOOKED_AT_MAX: Final = 32
-"""Particles of a peer that are looked at in one turn to find one that waits for it."""
+ASKED_MAX: Final = 128
+"""Peers that are asked at the same time; of the others those that have been due for longest have the next turns."""
+HANDED_MAX: Final = 2_048
+"""Particles, each with a peer that has it or is being handed it; of more the oldest of whoever brought most is not watched any more."""
+SUSPECTED_AT_ONCE: Final = 32
+"""Particles in one turn of the loop: the notices of these take some milliseconds."""
 
 
 class Awaiting(Protocol):
@@ -58,8 +57,9 @@ class Awaiting(Protocol):
 
 
 class _Handed(msgspec.Struct):
-    """A particle that a peer has, or is being handed: since when by the loop's clock, until when, and whether it is there."""
+    """A particle that a peer has, or is being handed: whose share it uses, since when by the loop's clock, until when, and whether it is there."""
 
+    payer: Payer
     since_s: float
     deadline_ms: int
     there: bool = False
@@ -69,7 +69,7 @@ class _WatchedPeer(msgspec.Struct, eq=False):
     """A peer, and what it was handed; the relay through which it was reached, if it was."""
 
     due_s: float
-    handed: OrderedDict[ParticleKey, _Handed] = msgspec.field(default_factory=OrderedDict)
+    handed: dict[ParticleKey, _Handed] = msgspec.field(default_factory=dict)
     handed_s: float = 0.0
     relay: PeerId | None = None
     asked: bool = False
@@ -88,7 +88,8 @@ class FailureDetector:
         self._signs = signs
         self._reporter = reporter
         self._clock = clock
-        self._peers: OrderedDict[PeerId, _WatchedPeer] = OrderedDict()
+        self._peers: dict[PeerId, _WatchedPeer] = {}
+        self._handed: Final = PushOut[tuple[PeerId, ParticleKey]](HANDED_MAX)
         self._asking = 0
         self._sooner = Event()
         self._particles: Awaiting | None = None
@@ -100,22 +101,20 @@ class FailureDetector:
         self._particles = particles
         tasks.start_soon(self._keep_time)
 
-    def handing(self, key: ParticleKey, peer: PeerId, *, deadline_ms: int) -> None:
+    def handing(self, key: ParticleKey, peer: PeerId, payer: Payer, *, deadline_ms: int) -> None:
         """A particle is being handed to a peer, which lives until a time in milliseconds since 1970."""
         now = now_s()
+        self.not_handed(key, peer)
         if (watched := self._peers.get(peer)) is None:
             watched = self._peers[peer] = _WatchedPeer(now + FIRST_S)
             self._sooner.set()
-            if len(self._peers) > PEERS_MAX:
-                self._peers.popitem(last=False)
         elif watched.due_s > now + AGAIN_S:
             watched.due_s = now + FIRST_S
             self._sooner.set()
         watched.handed_s = now
-        watched.handed.pop(key, None)
-        watched.handed[key] = _Handed(now, deadline_ms)
-        if len(watched.handed) > PARTICLES_OF_PEER_MAX:
-            watched.handed.popitem(last=False)
+        watched.handed[key] = _Handed(payer, now, deadline_ms)
+        if (other := self._handed.put((peer, key), payer)) is not None:
+            del self._peers[other[0]].handed[other[1]]
 
     def handed(self, key: ParticleKey, peer: PeerId, *, relay: PeerId | None) -> None:
         """The peer has it now."""
@@ -125,8 +124,8 @@ class FailureDetector:
 
     def not_handed(self, key: ParticleKey, peer: PeerId) -> None:
         """The peer did not take it, and what is to be said about that is said by others."""
-        if (watched := self._peers.get(peer)) is not None:
-            watched.handed.pop(key, None)
+        if (watched := self._peers.get(peer)) is not None and watched.handed.pop(key, None) is not None:
+            self._handed.remove((peer, key))
 
     async def _keep_time(self) -> None:
         """Until cancelled: ask peers when it is time."""
@@ -141,11 +140,13 @@ class FailureDetector:
 
     def _ask_those_due(self, now: float) -> None:
         assert self._tasks is not None, "the detector was not started"
-        for peer, watched in tuple(self._peers.items()):
+        due = [
+            (watched.due_s, peer) for peer, watched in self._peers.items() if not watched.asked and watched.due_s <= now
+        ]
+        for _, peer in sorted(due):
             if self._asking >= ASKED_MAX:
                 return
-            if watched.asked or watched.due_s > now:
-                continue
+            watched = self._peers[peer]
             watched.due_s = now + max(AGAIN_S, (now - watched.handed_s) / AGAIN_PART)
             if self._is_awaited(peer, watched):
                 watched.asked = True
@@ -155,15 +156,17 @@ class FailureDetector:
                 del self._peers[peer]
 
     def _is_awaited(self, peer: PeerId, watched: _WatchedPeer) -> bool:
-        """Whether a particle waits for the peer; those that do not are forgotten."""
-        assert self._particles is not None, "the detector was not started"
+        """Whether a particle waits for the peer. Those that were handed over last are looked at first; those that do not are forgotten."""
         now_ms = self._clock.now_ms()
-        for _ in range(min(LOOKED_AT_MAX, len(watched.handed))):
-            key, one = next(iter(watched.handed.items()))
-            if one.deadline_ms > now_ms and self._particles.awaiting(key, peer) is not None:
+        for key, one in reversed(tuple(watched.handed.items())):
+            if self._awaiting(key, one, peer, now_ms) is not None:
                 return True
-            del watched.handed[key]
+            self.not_handed(key, peer)
         return False
+
+    def _awaiting(self, key: ParticleKey, one: _Handed, peer: PeerId, now_ms: int) -> Particle | None:
+        assert self._particles is not None, "the detector was not started"
+        return self._particles.awaiting(key, peer) if one.deadline_ms > now_ms else None
 
     async def _ask(self, peer: PeerId, watched: _WatchedPeer) -> None:
         """The root of the task of one ping."""
@@ -175,14 +178,16 @@ class FailureDetector:
             self._asking -= 1
             self._sooner.set()  # it is due at some time again
         if why:
-            self._suspect(peer, watched, why)
+            await self._suspect(peer, watched, why)
 
-    def _suspect(self, peer: PeerId, watched: _WatchedPeer, why: str) -> None:
-        assert self._particles is not None, "the detector was not started"
+    async def _suspect(self, peer: PeerId, watched: _WatchedPeer, why: str) -> None:
         now, now_ms = now_s(), self._clock.now_ms()
-        for key, one in tuple(watched.handed.items()):
-            particle = self._particles.awaiting(key, peer)
-            if particle is None or one.deadline_ms <= now_ms:
-                del watched.handed[key]
+        for number, (key, one) in enumerate(tuple(watched.handed.items()), 1):
+            if number % SUSPECTED_AT_ONCE == 0:
+                await others_have_a_turn()
+            if watched.handed.get(key) is not one:
+                continue
+            if (particle := self._awaiting(key, one, peer, now_ms)) is None:
+                self.not_handed(key, peer)
             elif one.there or now - one.since_s >= CONNECTING_S:
-                self._reporter.suspected(particle, peer, why, there=one.there)
+                self._reporter.suspected(particle, one.payer, peer, why, there=one.there)

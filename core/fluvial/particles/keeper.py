@@ -300,7 +300,7 @@ class Keeper:
             and not _short_of_memory(error)
             and not (actor.was_new and isinstance(error, Refused))  # whoever handed it over is told
         ):
-            self._context.reporter.broken(particle, error)
+            self._context.reporter.broken(particle, actor.payer, error)
         self._leave(actor)
 
     def grown(self, session: ParticleSession, held: int) -> None:
@@ -368,11 +368,11 @@ class Keeper:
                     raise
         except RemoteProtocolError as error:  # whoever hands the particle over is not to blame
             message = f"the particle's journal here is damaged: {error.message}"
-            self._context.reporter.broken(particle, Refused(message, reason="broken"))
+            self._context.reporter.broken(particle, payer, Refused(message, reason="broken"))
             raise Refused(message, reason="broken") from error
         except Refused as error:
             if not _short_of_memory(error):
-                self._context.reporter.broken(particle, error)
+                self._context.reporter.broken(particle, payer, error)
             raise
         finally:
             self._budget.release(particle.key)

@@ -37,7 +37,12 @@ class ParticleLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bool, Meta(description="tell initiators that their particle cannot go on here; take and pass on such notices")
     ] = True
     failure_notices_per_minute: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="notices to one initiator, and notices taken from one peer")
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="notices to one initiator, and notices taken from one peer for one client, or about one particle",
+        ),
     ] = 60
     resend_after_ms: Annotated[
         int,

@@ -146,13 +146,15 @@ def make_notice(
         error: the error of the script, if there is one: it has the number and the place.
     """
     instruction = None if error is None else error.instruction
+    # The text of ten thousand arguments takes long, and more than there is room for are not seen.
+    text = "" if instruction is None else head(instruction, INSTRUCTION_CHARACTERS_MAX).strip()
     return Notice(
         particle,
         peer.public_key,
         kind,
         0 if error is None else error.code,
         _cut(message, MESSAGE_CHARACTERS_MAX),
-        "" if instruction is None else _cut(head(instruction).strip(), INSTRUCTION_CHARACTERS_MAX),
+        _cut(text, INSTRUCTION_CHARACTERS_MAX),
         0 if instruction is None else instruction.at.line,
         0 if instruction is None else instruction.at.column,
         at_ms,

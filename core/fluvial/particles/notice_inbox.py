@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from fluvial.clock import Clock
 from fluvial.errors import DamagedParticle, FluvialError, Refused, RemoteProtocolError, StorageError, Unreachable
+from fluvial.fairness import Payer, PushOut, Upstream
 from fluvial.identity import PeerId
 from fluvial.observers import Observers
 from fluvial.particle import Particle, ParticleKey
@@ -28,6 +29,8 @@ Heard: TypeAlias = Callable[[Particle, Notice], None]
 
 HELD_MS: Final = 60_000
 """How long a notice may wait at a relay for a client that is away."""
+PASSED_ON_MAX: Final = 64
+"""Notices that are passed on at the same time; of more than that the oldest gives way, of the client for which there are most, of whoever sends most."""
 
 
 class NoticeInbox:
@@ -63,7 +66,10 @@ class NoticeInbox:
         self._throttled = throttled
         self._me = me
         self._on = limits.failure_notices
-        self._rate_limiter = RateLimiter(limits.failure_notices_per_minute)
+        self._rate_limiter: Final = RateLimiter[tuple[PeerId, PeerId | ParticleKey | None]](
+            limits.failure_notices_per_minute
+        )
+        self._passed_on: Final = PushOut[anyio.CancelScope](PASSED_ON_MAX)
         self._keeper = keeper
         self._carrier = carrier
         self._on_notice = on_notice
@@ -83,8 +89,6 @@ class NoticeInbox:
             signed = self._inspected(sender, payload)
             if signed.to != self._me.public_key:
                 return self._counted("relayed", await self._pass_on(sender, signed, payload))
-            if signed.notice.peer_id != sender:
-                self._allow(signed.notice.peer_id)  # through a relay, which was counted already
         except FluvialError as error:
             return self._refused(sender, error)
         return await self.hear(signed, sender=sender)
@@ -121,23 +125,35 @@ class NoticeInbox:
         """The notice, verified. Cheapest checks first, so that a flood costs this peer no signatures."""
         if not self._on:
             raise Refused("failure notices are switched off here", reason="off")
-        self._allow(sender)
         signed = decode_notice(payload)
+        if not self._rate_limiter.take((sender, self._about(signed)), anyio.current_time()):
+            raise Refused(f"{sender} has sent too many failure notices", reason="busy")
         signed.verify()
         return signed
 
-    def _allow(self, peer: PeerId) -> None:
-        if not self._rate_limiter.take(peer, anyio.current_time()):
-            raise Refused(f"{peer} has sent too many failure notices", reason="busy")
+    def _about(self, signed: SignedNotice) -> PeerId | ParticleKey | None:
+        """By what it is counted: whoever passes on much for others has no less for each of them. What is about nothing that is here is counted together."""
+        if signed.to == self._me.public_key:
+            key = ParticleKey(signed.notice.particle)
+            return key if self._keeper.present.get(key) is not None else None
+        to = PeerId.from_public_key(signed.to)
+        return to if self._carrier.is_connected(to) else None
 
     async def _pass_on(self, sender: PeerId, signed: SignedNotice, payload: bytes) -> Receipt:
         """As a relay, hand a notice to a client that is connected; its receipt is the answer."""
-        to = PeerId.from_public_key(signed.to)
+        to, scope, receipt = PeerId.from_public_key(signed.to), anyio.CancelScope(), None
+        if (other := self._passed_on.put(scope, Payer(Upstream(sender), to))) is not None:
+            other.cancel()
         try:
-            deadline_ms = self._clock.now_ms() + HELD_MS
-            receipt = await self._carrier.pass_on(to, PROTOCOL, payload, sender=sender, deadline_ms=deadline_ms)
+            with scope:
+                deadline_ms = self._clock.now_ms() + HELD_MS
+                receipt = await self._carrier.pass_on(to, PROTOCOL, payload, sender=sender, deadline_ms=deadline_ms)
         except RemoteProtocolError as error:  # of the receiver, not of the sender
             raise Unreachable(error.message) from error
+        finally:
+            self._passed_on.remove(scope)
+        if receipt is None:
+            raise Refused("too many failure notices are being passed on, most of them yours", reason="busy")
         if not receipt.settled:
             raise Refused(receipt.explanation, reason=receipt.reason if receipt.reason in REASONS else "other")
         self._log.debug("failure_notice_relayed", to=to, other=signed.notice.peer_id)

@@ -11,7 +11,8 @@ Four rules, from the mildest to the strictest:
    peer brings that has lately brought more than is free, times its weight; to those whom it serves (its branches) of whom little came, only at twice what
    may be under way (rule 4): else what the others have under way would shut them out. And whoever has little here and came a way on which
    little was brought is let in whatever the others have. A part of the room is for these alone: the counters of what was brought fade, and
-   what was brought may stay for longer, so others would have all of it in the end.
+   what was brought may stay for longer, so others would have all of it in the end. A sender that has brought much has a part of that, too, for branches of
+   which little came just now.
 4. *Room*. What is under way, with all that is brought back of it, may go beyond rules 2 and 3 until there is ``UNDER_WAY`` times as much as is free; nobody may write more than
    there is room for. A particle with too large a journal is refused, too. Such a particle ends here.
 
@@ -59,6 +60,8 @@ OF_RESERVED_PART: Final = 20
 """each brings no more than this part of what is left of it, so something is left for the next,"""
 RESERVED_JOURNAL_BYTES: Final = 16_384
 """and of particles with larger journals nothing."""
+BRANCHES_PART: Final = 4
+"""Of what is left of it, the branches of a sender that has brought more have this part, of which each has as much as a sender has of all."""
 BRANCH_PART: Final = 16
 """A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
 LATELY_S: Final = 60.0
@@ -111,10 +114,14 @@ class DiskQuota:
         self._weight = weight
         self._clock = clock
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # bytes left, and at what time
-        # Bytes brought, and at what time: by senders, by their branches, and by senders once more, sooner forgotten.
+        # Bytes brought, and at what time: by senders, by their branches, and by both once more, sooner forgotten.
         self._lately: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
         self._of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
         self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
+        self._just_now_of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
+        self._reserved: OrderedDict[PeerId, tuple[float, float]] = (
+            OrderedDict()
+        )  # by what was left for a sender's branches
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
@@ -185,9 +192,12 @@ class DiskQuota:
         left = self._left(initiator, 1 + self._weight(initiator))
         self._note(self._buckets, initiator, left - size)
         self._note(self._lately, upstream.sender, self._brought(upstream.sender) + size)
-        self._note(self._just_now, upstream.sender, self._brought_just_now(upstream.sender) + size)
         if upstream.branch:
             self._note(self._of_branches, upstream, self._brought_by(upstream) + size)
+            if self._is_scarce(free) and self._branch_has_little(upstream, free, size):
+                self._note(self._reserved, upstream.sender, self._of_reserved(upstream.sender) + size)
+            self._note(self._just_now_of_branches, upstream, self._brought_just_now_by(upstream) + size)
+        self._note(self._just_now, upstream.sender, self._brought_just_now(upstream.sender) + size)
 
     def _over(
         self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0, journal: int = 0
@@ -203,11 +213,9 @@ class DiskQuota:
             journal: bytes that the particle's journal has then.
         """
         has, little = self._account.of(initiator.public_key) + more, True
-        if free * SCARCE_PART < self._room:
-            reserved = min(max(free, 0), self._room // RESERVED_PART)
-            little_bytes = min(self._room // LITTLE_WAY_PART, reserved // OF_RESERVED_PART)
-            little = (
-                journal <= RESERVED_JOURNAL_BYTES and self._brought_just_now(upstream.sender) + more <= little_bytes
+        if self._is_scarce(free):
+            little = journal <= RESERVED_JOURNAL_BYTES and (
+                self._sender_has_little(upstream, free, more) or self._branch_has_little(upstream, free, more)
             )
             if not little:
                 free -= self._room // RESERVED_PART
@@ -219,6 +227,25 @@ class DiskQuota:
         if has > limit and not has_little and has > limit * (1 + self._weight(initiator)):
             return f"{initiator} has {has} bytes on this peer's disk, which is more than its share: {max(free, 0)} are free"
         return ""
+
+    def _is_scarce(self, free: int) -> bool:
+        return free * SCARCE_PART < self._room
+
+    def _sender_has_little(self, upstream: Upstream, free: int, more: int) -> bool:
+        """Whether the sender brought little just now, if ``more`` is written and so much is free then."""
+        left = min(free, self._room // RESERVED_PART)
+        return self._brought_just_now(upstream.sender) + more <= self._little_of(left)
+
+    def _branch_has_little(self, upstream: Upstream, free: int, more: int) -> bool:
+        """The same of a branch of a sender that has not."""
+        if not upstream.branch or self._sender_has_little(upstream, free, more):
+            return False
+        left = min(free, self._room // RESERVED_PART) // BRANCHES_PART - self._of_reserved(upstream.sender)
+        return self._brought_just_now_by(upstream) + more <= self._little_of(left)
+
+    def _little_of(self, left: float) -> float:
+        """How much is little, of what is left for those who brought little."""
+        return min(self._room // LITTLE_WAY_PART, max(left, 0) // OF_RESERVED_PART)
 
     def _brought_too_much(self, upstream: Upstream, free: int, times: int, more: int) -> str:
         """Why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so. The rest is as in :meth:`_over`."""
@@ -248,6 +275,13 @@ class DiskQuota:
 
     def _brought_just_now(self, sender: PeerId) -> float:
         return self._faded(*self._just_now.get(sender, (0.0, 0.0)), JUST_NOW_S)
+
+    def _brought_just_now_by(self, branch: Upstream) -> float:
+        return self._faded(*self._just_now_of_branches.get(branch, (0.0, 0.0)), JUST_NOW_S)
+
+    def _of_reserved(self, sender: PeerId) -> float:
+        """Bytes that a sender's branches took just now of what is left for those who brought little."""
+        return self._faded(*self._reserved.get(sender, (0.0, 0.0)), JUST_NOW_S)
 
     def _faded(self, amount: float, then_s: float, half_life_s: float) -> float:
         return amount and amount * 0.5 ** ((self._clock() - then_s) / half_life_s)

@@ -1,40 +1,41 @@
-"""How often peers may cause something: a token bucket for each peer, in a bounded table; pure."""
+"""How often somebody may cause something: a token bucket for each, in a bounded table; pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
 
-from fluvial.identity import PeerId
+OwnerT = TypeVar("OwnerT", bound=Hashable)
 
-PEERS_MAX: Final = 4_096
-"""Peers whose buckets are remembered. The one that was unused for the longest time is forgotten first; it begins again with a full bucket."""
+OWNERS_MAX: Final = 4_096
+"""Buckets that are remembered. The one that was unused for the longest time is forgotten first; it begins again full."""
 
 
-class RateLimiter:
-    """A token bucket for each peer.
+class RateLimiter(Generic[OwnerT]):
+    """See the module's docstring.
 
     Args:
-        per_minute: how often each peer may do it on average; also how often at once after a pause.
-        peers_max: how many peers are remembered.
+        per_minute: how often each may do it on average; also how often at once after a pause.
+        owners_max: how many buckets are remembered.
     """
 
-    def __init__(self, per_minute: int, peers_max: int = PEERS_MAX) -> None:
+    def __init__(self, per_minute: int, owners_max: int = OWNERS_MAX) -> None:
         self._per_minute = per_minute
-        self._peers_max = peers_max
-        self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
+        self._owners_max = owners_max
+        self._buckets: OrderedDict[OwnerT, tuple[float, float]] = OrderedDict()
 
-    def take(self, peer: PeerId, now_s: float) -> bool:
-        """Take a token of a peer; False if it has none left.
+    def take(self, owner: OwnerT, now_s: float) -> bool:
+        """Take a token; False if there is none left.
 
         Args:
-            peer: who causes something.
+            owner: from whose bucket.
             now_s: the time in seconds, by a clock that never goes back.
         """
-        left, then_s = self._buckets.pop(peer, (float(self._per_minute), now_s))
+        left, then_s = self._buckets.pop(owner, (float(self._per_minute), now_s))
         left = min(left + (now_s - then_s) * self._per_minute / 60, self._per_minute)
         allowed = left >= 1
-        self._buckets[peer] = (left - 1 if allowed else left, now_s)
-        if len(self._buckets) > self._peers_max:
+        self._buckets[owner] = (left - 1 if allowed else left, now_s)
+        if len(self._buckets) > self._owners_max:
             self._buckets.popitem(last=False)
         return allowed

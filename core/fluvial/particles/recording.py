@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from logging import WARNING
 from typing import Final
 
 from fluvial.errors import ResourceLimit
-from fluvial.identity import PeerId
+from fluvial.fairness import Payer
 from fluvial.particle import Particle
 from fluvial.particles.context import ActorContext
 from fluvial.particles.session import ParticlePhase, ParticleSession
@@ -64,7 +64,7 @@ async def store_writes(
     return admission.version
 
 
-def report_undeliverable(writes: Writes, particle: Particle, context: ActorContext) -> None:
+def report_undeliverable(writes: Writes, particle: Particle, context: ActorContext, *, payer: Payer) -> None:
     """Tell the log and the initiator of peers to which the particle cannot go from here."""
     if writes.lost:
         error = "this is no peer id"
@@ -72,22 +72,27 @@ def report_undeliverable(writes: Writes, particle: Particle, context: ActorConte
             "delivery_impossible", "name", level=WARNING, particle=particle.id, to=writes.lost[0], error=error
         )
     for lost in writes.lost[:IMPOSSIBLE_REPORTED_MAX]:
-        context.reporter.impossible(particle, lost)
+        context.reporter.impossible(particle, payer, lost)
     if writes.beyond:
         limit = context.limits.destinations_max
         why = f"a particle is sent to at most {limit} peers from here; it does not go to {writes.beyond} more"
         context.throttled.note("delivery_impossible", "too_many", level=WARNING, particle=particle.id, error=why)
-        context.reporter.broken(particle, ResourceLimit(why, hint="see `[particles] destinations_max`"))
+        beyond = ResourceLimit(why, hint="see `[particles] destinations_max`")
+        context.reporter.broken(particle, payer, beyond)
 
 
-def outbox_row(particle: Particle, peer: PeerId, version: int, since_ms: int) -> OutboxRow:
-    """What the outbox has of a delivery that was just written."""
-    return OutboxRow(
-        key=particle.key,
-        peer=peer,
-        version=version,
-        since_ms=since_ms,
-        attempts=0,
-        last_error="",
-        deadline_ms=particle.deadline_ms,
-    )
+def outbox_rows(writes: Writes, version: int, session: ParticleSession) -> Iterator[OutboxRow]:
+    """What the outbox has of deliveries that were just written."""
+    particle = session.particle
+    for peer in writes.peers:
+        yield OutboxRow(
+            key=particle.key,
+            peer=peer,
+            version=version,
+            since_ms=writes.at_ms,
+            attempts=0,
+            last_error="",
+            deadline_ms=particle.deadline_ms,
+            initiator=particle.initiator,
+            sender=session.upstream.sender,
+        )

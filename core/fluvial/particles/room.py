@@ -69,6 +69,9 @@ GREETINGS_S: Final = (0.0, 1.0)
 """Pauses before those are greeted who connected before this room was told of it; else they would wait behind all that goes on after a restart."""
 DELIVERIES_AT_ONCE: Final = 1_024
 DELIVERIES_PER_SENDER: Final = 256
+NOTICES_AT_ONCE: Final = 512
+NOTICES_PER_SENDER: Final = 128
+"""More than are passed on at the same time: which of these gives way is for whoever passes them on to say."""
 
 
 class ParticleContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,7 +174,13 @@ class Particles(Part):
                     at_once=DELIVERIES_AT_ONCE,
                     per_sender=DELIVERIES_PER_SENDER,
                 ),
-                Answer(protocol=NOTICE_PROTOCOL, by=self._notice, bytes_max=NOTICE_BYTES_MAX),
+                Answer(
+                    protocol=NOTICE_PROTOCOL,
+                    by=self._notice,
+                    bytes_max=NOTICE_BYTES_MAX,
+                    at_once=NOTICES_AT_ONCE,
+                    per_sender=NOTICES_PER_SENDER,
+                ),
                 Answer(
                     protocol=REFUSALS_PROTOCOL, by=self._refused, bytes_max=QUERY_BYTES_MAX, at_once=4, per_sender=1
                 ),

@@ -337,6 +337,8 @@ def _append(
             attempts=0 if old is None else old.attempts,
             last_error="" if old is None else old.last_error,
             deadline_ms=kept.particle.deadline_ms,
+            initiator=kept.particle.initiator,
+            sender=kept.sender,
         )
 
 

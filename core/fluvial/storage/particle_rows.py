@@ -24,8 +24,18 @@ def particle_of(row: Any) -> Particle:
 
 
 def outbox_row_of(row: Any) -> OutboxRow:
-    """The value of a row of ``outbox`` with the particle's deadline."""
-    return OutboxRow(**{**row._asdict(), "key": ParticleKey(row.key), "peer": PeerId(row.peer)})
+    """The value of a row of ``outbox`` with what it needs of the particle's."""
+    return OutboxRow(
+        key=ParticleKey(row.key),
+        peer=PeerId(row.peer),
+        version=row.version,
+        since_ms=row.since_ms,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        deadline_ms=row.deadline_ms,
+        initiator=PeerId.from_public_key(row.initiator),
+        sender=PeerId(row.sender),
+    )
 
 
 def initiator_of(row: Any) -> PeerId:

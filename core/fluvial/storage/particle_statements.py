@@ -147,7 +147,7 @@ _WRITES: Final[Mapping[str, Statement]] = {
 
 # --- reading ----------------------------------------------------------------------------------------------------------------
 
-_WAITING: Final = select(outbox, particles.c.deadline_ms).join(particles)
+_WAITING: Final = select(outbox, *particles.c["deadline_ms", "initiator", "sender"]).join(particles)
 _DUE: Final = _WAITING.where(particles.c.deadline_ms > bindparam("now"))
 _IN_TURN: Final = (outbox.c.since_ms, outbox.c.key, outbox.c.peer)
 _SHOWN: Final = ("key", "id", "header", "sender", "hops", "received_at_ms", "deadline_ms", "state", "entries")

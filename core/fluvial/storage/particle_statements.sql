@@ -75,15 +75,15 @@ SELECT journal.seq, journal.at_ms, journal.kind, journal.payload
 FROM journal
 WHERE journal."key" = :of ORDER BY journal.seq
 -- outbox
-SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms
+SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms, particles.initiator, particles.sender
 FROM outbox JOIN particles ON particles."key" = outbox."key"
 WHERE outbox."key" = :of ORDER BY outbox.peer
 -- due
-SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms
+SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms, particles.initiator, particles.sender
 FROM outbox JOIN particles ON particles."key" = outbox."key"
 WHERE particles.deadline_ms > :now ORDER BY outbox.since_ms, outbox."key", outbox.peer
 -- due_to
-SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms
+SELECT outbox."key", outbox.peer, outbox.version, outbox.since_ms, outbox.attempts, outbox.last_error, particles.deadline_ms, particles.initiator, particles.sender
 FROM outbox JOIN particles ON particles."key" = outbox."key"
 WHERE particles.deadline_ms > :now AND outbox.peer = :to ORDER BY outbox.since_ms, outbox."key", outbox.peer
 -- ways

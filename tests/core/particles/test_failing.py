@@ -378,8 +378,8 @@ async def test_a_flood_is_turned_away(tmp_path: Path) -> None:
         assert found == [""] * KEPT_OF_PEER_MAX + ["busy"] * (40 - KEPT_OF_PEER_MAX)
         assert len(heard(flow)) == KEPT_OF_PEER_MAX
         assert sum(event["other"] == b.peer_id for event in a.events("failure_noticed")) == KEPT_OF_PEER_MAX
-        malformed = await hand(b, a, b"nonsense")
-        assert malformed.reason == "busy", "it is not even looked at"
+        unsigned = SignedNotice(a.peer_id.public_key, said, bytes(64))
+        assert (await hand(b, a, unsigned)).reason == "busy", "its signature is not even looked at"
         async with peer("c", tmp_path) as c:
             said = about(flow.particle.key, c.node.keys)
             assert (await hand(c, a, SignedNotice.sign(a.peer_id, said, c.node.keys))).reason == "", "others are heard"
@@ -391,7 +391,7 @@ async def test_a_flood_is_turned_away(tmp_path: Path) -> None:
 async def test_what_is_no_notice_of_its_peer_about_a_living_particle_is_refused(tmp_path: Path) -> None:
     async with peer("b", tmp_path) as b, peer("a", tmp_path) as a, run(a, failing(id_of("nobody"))) as flow:
         good = SignedNotice.sign(a.peer_id, about(flow.particle.key, b.node.keys), b.node.keys)
-        lies = {
+        lies: dict[str, SignedNotice | bytes] = {
             "malformed": encode_notice(good) + b"\0",
             "signature": SignedNotice(good.to, about(flow.particle.key, keys_of("victim")), good.signature),
             "unknown": SignedNotice.sign(a.peer_id, about(ParticleKey(bytes(32)), b.node.keys), b.node.keys),

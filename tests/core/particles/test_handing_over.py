@@ -195,6 +195,29 @@ async def test_after_a_restart_nothing_is_handed_over_of_a_particle_before_it_ha
         await until(lambda: b.watcher.received == ["p1", "p0"])
 
 
+async def test_after_a_restart_what_waits_has_its_turn_by_who_brought_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has ended and must still be handed over goes on at once; the store tells whose it is."""
+    strange, honest = (make_particle("(null)", keys=keys_of(name), particle_id=name) for name in ("strange", "honest"))
+    now_ms = strange.header.timestamp_ms
+    async with open_store("sqlite:///a.db", base_dir=tmp_path) as store:
+        for particle, peers in ((strange, nobodies(60)), (honest, [id_of("client")])):
+            sender = particle.initiator
+            await store.particles.admit(particle, sender=sender, hops=1, now_ms=now_ms, peers=peers, finished=True)
+            now_ms += 1
+    tried: list[str] = []
+
+    async def carry(carrier: Carrier, delivery: Delivery) -> Any:
+        tried.append(delivery.header.id)
+        raise Unreachable("away")
+
+    monkeypatch.setattr(Carrier, "carry", carry)
+    async with peer("a", tmp_path):
+        await until(lambda: "honest" in tried)
+    assert tried.index("honest") < 20
+
+
 async def test_the_store_tells_by_which_way_each_peer_was_found(tmp_path: Path) -> None:
     work = Work()
     async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from hashlib import sha256
 
 import msgspec
@@ -10,7 +11,14 @@ import pytest
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.particle import ParticleKey
-from fluvial.particles.delivery.lane import CROWD_ROWS_MIN, DEAD_MAX, PAUSE_S_FIRST, PAUSE_S_REFUSED_MAX, DeliveryLane
+from fluvial.particles.delivery.lane import (
+    CROWD_ROWS_MIN,
+    DEAD_MAX,
+    PAUSE_S_FIRST,
+    PAUSE_S_REFUSED_MAX,
+    SCAN_S,
+    DeliveryLane,
+)
 from fluvial.particles.delivery.places import ANSWER_S, SLOW_FOR_S, SparePlaces
 from fluvial.particles.delivery.round import HELD_S, DeliveryRound
 from fluvial.stored import OutboxRow
@@ -23,7 +31,17 @@ LONG_AFTER = 2 * PAUSE_S_REFUSED_MAX
 
 def row_of(name: str, version: int = 1) -> OutboxRow:
     key = ParticleKey(sha256(name.encode()).digest())
-    return OutboxRow(key=key, peer=THERE, version=version, since_ms=0, attempts=0, last_error="", deadline_ms=10**15)
+    return OutboxRow(
+        key=key,
+        peer=THERE,
+        version=version,
+        since_ms=0,
+        attempts=0,
+        last_error="",
+        deadline_ms=10**15,
+        initiator=ALICE,
+        sender=ALICE,
+    )
 
 
 def lane_with(**rows: PeerId) -> DeliveryLane:
@@ -54,6 +72,73 @@ def test_who_has_no_room_there_waits_with_all_rows_and_others_do_not() -> None:
     assert lane.due_s == 0.0
     lane.begin(0, LONG_AFTER)
     assert turns(lane, LONG_AFTER) == {"a1", "a2", "b1"}
+
+
+def test_what_others_have_waiting_there_is_not_looked_at_for_each_that_comes() -> None:
+    lane, rng, many = lane_with(b1=BOB), random.Random(1), [row_of(f"a{number}") for number in range(1_000)]
+    for row in many:
+        lane.put(row, ALICE, Upstream(ALICE))
+    for _ in range(2):
+        turn = lane.turn(0.0)
+        assert turn is not None
+        if lane.initiator_of(turn) == ALICE:
+            lane.put_off_all(turn, 0.0, rng, retry_s=60.0)
+        lane.tried(turn, done=lane.initiator_of(turn) == BOB)
+    while lane.has_turns(0.0):
+        lane.begin(0, 0.0)
+        assert lane.turn(0.0) is None
+    lane.took()
+    assert lane.due_s > 30
+    lane.put(row_of("b2"), BOB, Upstream(BOB))
+    calls = 0
+
+    def count(frame: object, event: str, what: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        assert lane.has_turns(0.0)
+        lane.begin(0, 0.0)
+        turn = lane.turn(0.0)
+        assert turn is not None
+        assert lane.turn(0.0) is None
+        lane.tried(turn, done=True)
+        lane.took()
+    finally:
+        sys.setprofile(None)
+    assert calls < len(many) / 2
+    assert not lane.has_turns(0.0)
+    assert lane.due_s > 30
+
+
+def test_of_many_none_is_lost_whatever_became_of_it() -> None:
+    lane, rng, now_s = lane_with(), random.Random(1), 0.0
+    left = {(row := row_of(f"{number}")).key: row for number in range(300)}
+    for number, row in enumerate(left.values()):
+        lane.put(row, (ALICE, BOB)[number % 2], Upstream((ALICE, BOB)[number % 2]))
+    while left:
+        if not lane.has_turns(now_s):
+            lane.took()
+            assert lane.due_s > now_s, "somebody waits for that time"
+            now_s = lane.due_s
+            continue
+        lane.begin(0, now_s)
+        while (turn := lane.turn(now_s)) is not None:
+            match rng.randrange(5):
+                case 0:
+                    lane.put_off(turn, now_s, rng)
+                case 1:
+                    lane.put_off_all(turn, now_s, rng)
+                case 2:
+                    del left[turn.key]
+            lane.tried(turn, done=turn.key not in left)
+        if rng.randrange(2):
+            lane.took()
+        else:
+            lane.failed(now_s, rng, away="lost")
+            now_s = lane.due_s
+    assert not lane.rows
 
 
 def test_what_comes_of_one_who_has_no_room_waits_too() -> None:
@@ -410,7 +495,7 @@ def test_of_rows_that_die_while_a_peer_is_away_little_stays_in_line() -> None:
         lane.put(dead, ALICE, Upstream(id_of("relay"), number))
         if not number % 512:
             now_ms += 2
-            lane.begin(now_ms, now_ms / 1_000)
+            lane.begin(now_ms, now_ms * SCAN_S)
             assert lane.in_line <= 2 * DEAD_MAX
     assert len(lane.rows) <= 512
     assert row_of("b1").key in {row.key for row in iter(lambda: lane.turn(10.0), None)}

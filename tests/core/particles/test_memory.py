@@ -17,10 +17,13 @@ from fluvial.encoding import encode
 from fluvial.fairness import Payer
 from fluvial.identity import KeyPair, PeerId
 from fluvial.particle import Delivery, Particle
-from fluvial.particles.memory import MemoryBudget, Reservation
+from fluvial.particles.delivery.carrier import Carrier
+from fluvial.particles.delivery.outbox import UNCOUNTED_BYTES
+from fluvial.particles.memory import COPIES, MemoryBudget, Reservation
 from fluvial.particles.receipt import Receipt
 from fluvial.story.story import tell
 
+from tests.core.particles.test_handing_over import scattered
 from tests.plugins.transport_tcp.peers import stranger
 from tests.support.deliveries import make_particle
 from tests.support.nodes import Peer, Work, chain, id_of, keys_of, peer, until
@@ -242,7 +245,24 @@ async def test_what_comes_back_uses_the_share_of_whoever_brought_it_first(
         monkeypatch.setattr(MemoryBudget, "reserved", noted)
         await c.node.submit(c.node.particle(chain([a.peer_id, b.peer_id, a.peer_id]), ttl_ms=60_000))
         await until(lambda: len(work.done) == 3)
-        assert payers[:3] == [c.peer_id, a.peer_id, c.peer_id]
+        # Taken in by each of them; and handed over by c and by a to peers that are not connected yet.
+        assert payers[:5] == [*[c.peer_id] * 3, a.peer_id, c.peer_id]
+
+
+async def test_what_is_handed_over_is_counted_where_it_is_not_known_that_the_peer_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script can name hundreds, and whoever stands on the way to them need not answer."""
+    script, nobodies = f"; {'x' * (UNCOUNTED_BYTES // 2)}\n", [id_of(f"nobody {number}") for number in range(10)]
+    script += scattered(nobodies)
+
+    async def carry(carrier: Carrier, delivery: Delivery) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Carrier, "carry", carry)
+    async with peer("a", tmp_path) as a:
+        await a.node.submit(a.node.particle(script, ttl_ms=60_000))
+        await until(lambda: a.metric("fluvial_particles_memory_bytes") > len(nobodies) * COPIES * len(script))
 
 
 async def test_what_a_peer_has_no_memory_for_does_not_hold_up_what_others_send_there(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fluvial.air.machine.errors import Catchable, Uncatchable
 from fluvial.air.syntax import parse
-from fluvial.air.syntax.tree import Seq
+from fluvial.air.syntax.tree import CallInstruction, Seq
 from fluvial.encoding import encode
 from fluvial.errors import Refused, RemoteProtocolError
 from fluvial.identity import PeerId
@@ -195,6 +195,16 @@ def test_an_error_gives_number_instruction_and_place() -> None:
     assert (made.instruction, made.position) == ('call "p" ("s" "f") [1] x', "2:3")
 
 
+def test_of_thousands_of_arguments_those_are_looked_at_that_are_shown() -> None:
+    root = parse(f'(call "p" ("s" "f") [{"1 " * 300}] x)').root
+    unprintable: Any = object()
+    assert isinstance(root, CallInstruction)
+    error = Catchable(10000, "no tea")
+    error.instruction = replace(root, arguments=(*root.arguments, unprintable))
+    made = make_notice(KEY, REPORTER.peer_id, "failed", error.message, at_ms=5, error=error)
+    assert made.instruction == f'call "p" ("s" "f") [{"1 " * 300}'[: INSTRUCTION_CHARACTERS_MAX - 1] + "…"
+
+
 def test_what_undid_a_run_is_told_as_such() -> None:
     assert kind_of_error(Uncatchable(20007, "twice")) == "undone"
 
@@ -229,7 +239,7 @@ def test_so_many_of_all_peers_are_enough() -> None:
 
 
 def test_a_rate_limiter_is_used_up_and_recovers() -> None:
-    limiter = RateLimiter(60)
+    limiter = RateLimiter[PeerId](60)
     a, b = id_of("a"), id_of("b")
     assert [limiter.take(a, 0.0) for _ in range(61)] == [True] * 60 + [False]
     assert limiter.take(b, 0.0), "each peer has its own"
@@ -238,7 +248,7 @@ def test_a_rate_limiter_is_used_up_and_recovers() -> None:
 
 
 def test_a_rate_limiter_remembers_so_many_peers() -> None:
-    limiter = RateLimiter(1, peers_max=2)
+    limiter = RateLimiter[PeerId](1, owners_max=2)
     first, second, third = id_of("1"), id_of("2"), id_of("3")
     assert limiter.take(first, 0.0)
     assert limiter.take(second, 0.0)

@@ -214,6 +214,23 @@ def test_whoever_brings_much_does_not_shut_out_the_others_that_it_serves() -> No
     assert disk.refusal("somebody else") is None
 
 
+def test_a_relaying_peer_that_brought_much_has_a_part_of_what_is_left_at_last_for_its_little_branches() -> None:
+    disk, gate = Disk(FAST), id_of("gate")
+    fill(disk, [gate], 100_000, branches=4)
+    disk.account.add(keys_of("strangers").public_key, ROOM - ROOM // 6 - disk.account.total)
+    assert disk.refusal("greedy", Upstream(gate, 1)) is not None
+    for number in range(5):
+        assert disk.refusal(f"modest {number}", Upstream(gate, 7 + number)) is None
+        disk.write(f"modest {number}", LITTLE // 20, by=Upstream(gate, 7 + number))
+    # A sender may make up branches.
+    for number in range(1_000):
+        with suppress(Refused):
+            disk.write(f"name {number % 50}", LITTLE // 20, by=Upstream(gate, 100 + number))
+    assert ROOM - disk.account.total > ROOM // 6 * 7 // 10
+    assert disk.refusal("somebody else") is None
+    disk.write("somebody else", LITTLE // 2)
+
+
 def test_what_some_have_under_way_does_not_shut_out_others_behind_the_same_peer() -> None:
     disk, gate, number = Disk(FAST), id_of("gate"), 0
     with suppress(Refused):

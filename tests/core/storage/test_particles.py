@@ -152,6 +152,8 @@ async def test_entries_state_and_outbox_are_recorded_together(store: Store) -> N
             attempts=0,
             last_error="",
             deadline_ms=NOW_MS + TTL_MS,
+            initiator=stored.particle.initiator,
+            sender=peer(2),
         ),
     )
 

@@ -130,6 +130,8 @@ class Flow:
                     attempts=3,
                     last_error=error,
                     deadline_ms=self.particle.deadline_ms,
+                    initiator=self.particle.initiator,
+                    sender=peer.session.upstream.sender,
                 )
                 for to, error in peer.waiting.items()
             ),

@@ -83,15 +83,19 @@ def to_text(instruction: Instruction) -> str:
     return set_nodes(finished)
 
 
-def head(instruction: Instruction) -> str:
+def head(instruction: Instruction, arguments_max: int | None = None) -> str:
     """One instruction's text without its inner instructions, letter by letter as AquaVM writes it.
 
     A call without output ends in a blank. Source: the ``Display`` implementations of AquaVM's parser.
+
+    Args:
+        instruction: which.
+        arguments_max: so many arguments of a call are shown at most, for whoever shows only the beginning of the text.
     """
     name = _name(instruction)
     match instruction:
         case CallInstruction():
-            arguments = " ".join(map(_shown, instruction.arguments))
+            arguments = " ".join(map(_shown, instruction.arguments[:arguments_max]))
             output = _shown(instruction.output) if instruction.output else ""
             triplet = f"{_shown(instruction.peer)} ({_shown(instruction.service)} {_shown(instruction.function)})"
             return f"{name} {triplet} [{arguments}] {output}"

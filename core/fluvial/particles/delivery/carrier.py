@@ -10,14 +10,18 @@ The ways are tried in this order:
                 peer does not, as a client knows nobody but its relay
 =============== ==========================================================================================================
 
+A failure notice is handed over in the same ways, but nobody is looked for: it is of no use any more when that takes long, and a script can cause very many.
+
 A relay hands over directly, never through further relays. One that refuses to do so is a way that failed, and says nothing about the peer: the next
 relay is tried. Only if nothing else is left its refusal is the answer.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -35,6 +39,8 @@ from fluvial.waiting import now_s
 
 Way: TypeAlias = Literal["connection", "known", "found", "relay"]
 """See the module's docstring."""
+
+_Find: TypeAlias = Callable[[PeerId], Awaitable[Contact | None]]
 
 
 class Led(msgspec.Struct, frozen=True):
@@ -100,6 +106,7 @@ class Carrier:
         self._passed_on_of: Final = SharedPlaces[PeerId](PASSED_ON_MAX, PASSED_ON_MAX)  # the same by sender
         self._spare: Final = SparePlaces(SPARE_MAX)
         self._sought: Final = SharedPlaces[PeerId](SOUGHT_MAX, SOUGHT_FOR_ONE_MAX)
+        self._looking_for: Final = Counter[PeerId]()
 
     async def carry(self, delivery: Delivery) -> tuple[Receipt, Led]:
         """Deliver to ``delivery.to``; returns what it said, and by which way it was reached.
@@ -108,21 +115,24 @@ class Carrier:
             Unreachable: no way led to the peer. RemoteProtocolError: what answered there does not keep to the protocol.
             LocalProtocolError: the delivery is larger than the transport's frames.
         """
-        return await self._hand(
-            PeerId.from_public_key(delivery.to), delivery.header, PROTOCOL, encode_delivery(delivery)
-        )
+        peer = PeerId.from_public_key(delivery.to)
+        find = partial(self._find, to=peer)
+        return await self._hand(peer, delivery.header, PROTOCOL, encode_delivery(delivery), find)
 
     async def tell(self, header: Header, payload: bytes) -> Receipt:
         """Hand an encoded failure notice to the initiator of the particle with this header; raises as :meth:`carry`."""
-        receipt, _ = await self._hand(PeerId.from_public_key(header.initiator), header, notice.PROTOCOL, payload)
+        initiator = PeerId.from_public_key(header.initiator)
+        receipt, _ = await self._hand(initiator, header, notice.PROTOCOL, payload, self._known)
         return receipt
 
-    async def _hand(self, peer: PeerId, header: Header, protocol: str, payload: bytes) -> tuple[Receipt, Led]:
+    async def _hand(
+        self, peer: PeerId, header: Header, protocol: str, payload: bytes, find: _Find
+    ) -> tuple[Receipt, Led]:
         failures: list[tuple[str, Unreachable]] = []
         refusals: list[tuple[Receipt, Led]] = []
         ways: list[Address] = []
         for way in DIRECT_WAYS:
-            found = [address for address in await self._addresses(way, peer, header) if address not in ways]
+            found = [address for address in await self._addresses(way, peer, header, find) if address not in ways]
             ways += found
             direct = tuple(address for address in found if address.relay is None)
             connected = peer in self._transport.connected()
@@ -135,7 +145,7 @@ class Carrier:
                 failures.append(("", error.with_traceback(None)))
                 if direct:
                     self._routing.failed(Contact(peer, direct))
-        for relay in await self._relays_to(peer, ways):
+        for relay in await self._relays_to(peer, ways, find):
             try:
                 receipt = await self._ask(relay, protocol, payload)
             except Unreachable as error:
@@ -162,11 +172,24 @@ class Carrier:
             # In a circle with this frame they would keep all that is being sent, until garbage is collected.
             del failures
 
-    async def _addresses(self, way: Way, peer: PeerId, header: Header) -> Sequence[Address]:
+    async def _find(self, peer: PeerId, *, to: PeerId) -> Contact | None:
+        """Look for a peer, on the way to this one."""
+        self._looking_for[to] += 1
+        try:
+            return await self._routing.find(peer)
+        finally:
+            self._looking_for[to] -= 1
+            if not self._looking_for[to]:
+                del self._looking_for[to]
+
+    async def _known(self, peer: PeerId) -> Contact | None:
+        return self._routing.known(peer)
+
+    async def _addresses(self, way: Way, peer: PeerId, header: Header, find: _Find) -> Sequence[Address]:
         """The addresses for a way; to the initiator also those that came with the particle."""
         if way == "connection":
             return ()
-        contact = self._routing.known(peer) if way == "known" else await self._routing.find(peer)
+        contact = self._routing.known(peer) if way == "known" else await find(peer)
         known = contact.addresses if contact is not None else ()
         if way == "found" or header.initiator != peer.public_key:
             return known
@@ -177,15 +200,19 @@ class Carrier:
         """Whether a connection with a peer stands."""
         return peer in self._transport.connected()
 
+    def is_looking_for(self, peer: PeerId) -> bool:
+        """Whether a way to a peer is looked for, or to a relay on the way; a routing has a bounded number of places for that."""
+        return peer in self._looking_for
+
     async def check_way(self, peer: PeerId) -> None:
         """Raise Unreachable if no way to a peer is known that it could be tried on."""
         if self._relays() or peer in self._transport.connected():
             return
-        contact = await self._routing.find(peer)
+        contact = await self._find(peer, to=peer)
         if contact is None or not contact.addresses:
             raise _no_way(peer)
 
-    async def _relays_to(self, peer: PeerId, ways: Sequence[Address]) -> Sequence[Contact]:
+    async def _relays_to(self, peer: PeerId, ways: Sequence[Address], find: _Find) -> Sequence[Contact]:
         """Through whom it can be tried, each relay once: where this peer knows it to be, then where it is said to be."""
         told: dict[PeerId, tuple[Address, ...]] = {}
         for way in ways:
@@ -194,7 +221,7 @@ class Carrier:
         own = {relay.peer: relay for relay in self._relays() if relay.peer not in (self._me, peer)}
         relays: list[Contact] = []
         for relay in [relay for relay in told if relay not in own][:RELAYS_TOLD_MAX]:
-            found = await self._routing.find(relay)
+            found = await find(relay)
             known = [way for way in found.addresses if way.relay is None] if found is not None else []
             relays.append(Contact(relay, (*known, *told[relay])))
         return [*[own[relay] for relay in told if relay in own], *relays, *[own[one] for one in own if one not in told]]

@@ -37,6 +37,12 @@ CROWD_ROWS: Final = 64
 """What a crowd may bring together, each an equal part of it,"""
 CROWD_ROWS_MIN: Final = 4
 """and so many in any case."""
+SCANNED_MAX: Final = 64
+"""So many rows are all looked at whenever the lane is tried; more of them once in a while:"""
+SCAN_S: Final = 5.0
+"""After so long."""
+AT_ONCE_MAX: Final = 256
+"""Rows that come into line, or are looked at for one that may have its turn, in one go: two milliseconds."""
 FEW: Final = 8
 """So many rows need no fair line: the oldest is first."""
 QUICK_MAX: Final = 256
@@ -80,6 +86,14 @@ class LaneRow(msgspec.Struct):
     times: int = 0
 
 
+class _NoRoom(msgspec.Struct):
+    """An initiator of whom the peer takes nothing now: until when, how often that was in a row, and the rows that wait for it."""
+
+    until_s: float
+    times: int
+    rows: list[ParticleKey]
+
+
 class DeliveryLane:
     """See the module's docstring. Most lanes have one row, and of such lanes there may be very many: they have nothing that only others need.
 
@@ -102,8 +116,10 @@ class DeliveryLane:
     __slots__ = (
         "_again",
         "_full",
+        "_left",
         "_line",
         "_quick",
+        "_scanned_s",
         "_tried_s",
         "_ways",
         "_weight",
@@ -134,12 +150,12 @@ class DeliveryLane:
         self._line: GroupedFairQueue[ParticleKey] | None = None  # of more than a few rows
         # How many rows came which way, by sender, where they may be a crowd's.
         self._ways: dict[PeerId, dict[Upstream, int]] | None = None
-        # Initiators of whom the peer takes nothing now: until when, and how often that was.
-        self._full: dict[PeerId, tuple[float, int]] = EMPTY
+        self._full: dict[PeerId, _NoRoom] = EMPTY
+        self._left: list[ParticleKey] = []  # rows that may have a turn in the next round, if they are not put off
         # A heap of rows that were put off, by the times when they are due.
         self._again: list[tuple[float, ParticleKey]] | None = None
         self._quick: dict[Upstream, None] = EMPTY  # upstreams with which the peer was quick; the last ones are the last
-        self._tried_s = float("-inf")
+        self._tried_s = self._scanned_s = float("-inf")
 
     def put(self, row: OutboxRow, owner: PeerId, upstream: Upstream) -> LaneRow:
         """The peer must get a particle of this initiator, which came from this upstream.
@@ -154,12 +170,14 @@ class DeliveryLane:
             if entry.row.attempts and entry.told is None:
                 entry.told = ""
             entry.row = row  # the way by which it came first is the one that counts
-            if entry.owner == self.peer:  # it was read from the store, which does not tell whose it is
-                entry.owner = owner
         if not entry.times:
-            self._enter(entry)
+            until_s = 0.0
+            if (full := self._full.get(owner)) is not None:
+                until_s = full.until_s
+                self._wait_for_room(full, row.key)
+            else:
+                self._enter(entry)
             if not self.failures:
-                until_s = self._full[owner][0] if owner in self._full else 0.0
                 self.due_s = until_s if len(self.rows) == 1 else min(self.due_s, until_s)
         return entry
 
@@ -212,8 +230,10 @@ class DeliveryLane:
                 self._line.push(one.upstream, one.owner, one.row.key)
 
     def enter_due(self, now_s: float) -> float:
-        """Put what was put off into line, if its pause is over; when the next pause will be."""
-        while self._again and self._again[0][0] <= now_s:
+        """Put what was put off into line, if its pause is over, or some of that; when the next pause will be."""
+        for _ in range(AT_ONCE_MAX):
+            if not self._again or self._again[0][0] > now_s:
+                break
             if (entry := self.rows.get(heappop(self._again)[1])) is not None:
                 self._enter(entry)
         return self._again[0][0] if self._again else float("inf")
@@ -235,8 +255,9 @@ class DeliveryLane:
             lined = (entry for entry in self.rows.values() if entry.lined and may_begin(entry.upstream))
             return next(filter(None, (self._begin(entry, now_s) for entry in lined)), None)
         passed: dict[Upstream, list[LaneRow]] = {}
-        found, left = None, PASSED_OVER_MAX
-        while self._line and found is None and left:
+        found, left, looks = None, PASSED_OVER_MAX, AT_ONCE_MAX
+        while self._line and found is None and left and looks:
+            looks -= 1
             # Dead rows are forgotten while their keys are in line, and may have come again since.
             if (entry := self.rows.get(self._line.pop())) is None or not entry.lined:
                 continue
@@ -254,11 +275,20 @@ class DeliveryLane:
     def _begin(self, entry: LaneRow, now_s: float) -> OutboxRow | None:
         """The row of an entry that was in line, which is being tried now; None if something is to be waited for."""
         entry.lined = False
-        if (due_s := self._due_s(entry)) > now_s:
-            self._look_again(due_s, entry.row.key)
+        if self._waits(entry, now_s):
             return None
         entry.trying, entry.mended = True, False
         return entry.row
+
+    def _waits(self, entry: LaneRow, now_s: float) -> bool:
+        """Whether something is to be waited for before a row is tried; it is looked at again then."""
+        if entry.due_s > now_s:
+            self._look_again(entry.due_s, entry.row.key)
+            return True
+        if (full := self._full.get(entry.owner)) is not None and full.until_s > now_s:
+            self._wait_for_room(full, entry.row.key)
+            return True
+        return False
 
     def is_quick(self, upstream: Upstream) -> bool:
         """Whether the peer was quick with what came this way the last time, as far as it is remembered; of everybody, if it was with nobody."""
@@ -281,9 +311,10 @@ class DeliveryLane:
         if self._line is not None and (done or not quick):
             self._note_pace(entry.upstream, quick)
         if not done:
+            self._left.append(row.key)
             return ()
-        if self._full:
-            self._full.pop(entry.owner, None)
+        if self._full and (full := self._full.pop(entry.owner, None)) is not None:
+            self._left += full.rows
         if entry.row is row:
             self._forget(entry)
             return (entry,)
@@ -339,17 +370,22 @@ class DeliveryLane:
     def put_off_all(self, row: OutboxRow, now_s: float, rng: random.Random, *, retry_s: float = 0.0) -> None:
         """The peer has no room for the initiator of this row: nothing more of that one is tried before a pause is over."""
         owner = self.initiator_of(row)
-        until_s, times = self._full.get(owner, (0.0, 0))
-        if until_s > now_s:  # several were under way
-            self._look_again(until_s, row.key)
+        full = self._full.get(owner)
+        if full is not None and full.until_s > now_s:  # several were under way
+            self._wait_for_room(full, row.key)
             return
+        times = 0 if full is None else full.times
         pause_s = min(PAUSE_S_FIRST * 2**times, PAUSE_S_REFUSED_MAX) * rng.uniform(0.5, 1.5)
         if retry_s:
             pause_s = max(min(retry_s, PAUSE_S_NAMED_MAX), min(pause_s, PAUSE_S_NAMED))
         if self._full is EMPTY:
             self._full = {}
-        self._full[owner] = now_s + pause_s, min(times + 1, 30)
-        self._look_again(now_s + pause_s, row.key)
+        self._full[owner] = full = _NoRoom(now_s + pause_s, min(times + 1, 30), [])
+        self._wait_for_room(full, row.key)
+
+    def _wait_for_room(self, full: _NoRoom, key: ParticleKey) -> None:
+        full.rows.append(key)
+        self._look_again(full.until_s, key)
 
     def _look_again(self, at_s: float, key: ParticleKey) -> None:
         if self._again is None:
@@ -366,25 +402,48 @@ class DeliveryLane:
         return self.rows[row.key].times
 
     def has_turns(self, now_s: float) -> bool:
-        """Whether a row is to be tried now."""
-        return any(self._due_s(entry) <= now_s for entry in self.rows.values())
+        """Whether a row is to be tried now, as far as that is known without a look at all of many."""
+        if len(self.rows) <= SCANNED_MAX:
+            return any(self._due_s(entry) <= now_s for entry in self.rows.values())
+        self._enter_left(now_s)
+        again_s = self.enter_due(now_s)
+        return self.in_line > 0 or bool(self._left) or again_s <= now_s
 
     def _due_s(self, entry: LaneRow) -> float:
-        return max(entry.due_s, self._full[entry.owner][0]) if entry.owner in self._full else entry.due_s
+        return max(entry.due_s, self._full[entry.owner].until_s) if entry.owner in self._full else entry.due_s
+
+    def _enter_left(self, now_s: float) -> None:
+        """Put what is left of the round before into line, or some of that."""
+        left, self._left = self._left[:AT_ONCE_MAX], self._left[AT_ONCE_MAX:]
+        for key in left:
+            if (entry := self.rows.get(key)) is not None and not self._waits(entry, now_s):
+                self._enter(entry)
 
     def begin(self, now_ms: int, now_s: float) -> list[LaneRow]:
-        """It is being tried: all rows whose particles live get a turn, the others go, and are returned."""
+        """It is being tried: all rows whose particles live get a turn, the others go, if they are found, and are returned."""
         self.busy = True
         self._tried_s = now_s
+        if len(self.rows) <= SCANNED_MAX or now_s >= self._scanned_s + SCAN_S:
+            return self._scan(now_ms, now_s)
+        self._enter_left(now_s)
+        return []
+
+    def _scan(self, now_ms: int, now_s: float) -> list[LaneRow]:
+        """Look at all rows; those whose particles have died go, and are returned. Few of them come into line as well, if they are not put off."""
+        self._scanned_s = now_s
         dead = [entry for entry in self.rows.values() if entry.row.deadline_ms <= now_ms]
         for entry in dead:
             self._forget(entry)
         if self._line is not None and len(self._line) > DEAD_MAX + 1.25 * len(self.rows):
             self._line_up()
-        self._again = None
         if self._full:
             owners = {entry.owner for entry in self.rows.values()}
             self._full = {one: state for one, state in self._full.items() if one in owners} or EMPTY
+        if len(self.rows) > SCANNED_MAX:
+            self._enter_left(now_s)
+            return dead
+        self._left.clear()
+        self._again = None
         for key, entry in self.rows.items():
             if (due_s := self._due_s(entry)) <= now_s:
                 self._enter(entry)
@@ -396,7 +455,10 @@ class DeliveryLane:
         """All was delivered, or put off; what came meanwhile is due at once."""
         self.busy = False
         self.failures, self.away = 0, ""
-        self.due_s = min(map(self._due_s, self.rows.values()), default=0.0)
+        if len(self.rows) <= SCANNED_MAX:
+            self.due_s = min(map(self._due_s, self.rows.values()), default=0.0)
+        else:
+            self.due_s = 0.0 if self.in_line or self._left or not self._again else self._again[0][0]
 
     def failed(self, now_s: float, rng: random.Random, *, away: str) -> None:
         """Something is left; it is tried again after a pause.

@@ -30,7 +30,7 @@ from fluvial.errors import (
     StorageError,
     Unreachable,
 )
-from fluvial.fairness import Upstream
+from fluvial.fairness import Payer, Upstream
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.outcome_counts import OutcomeCounts
@@ -46,17 +46,18 @@ from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session_outputs import Parcel
+from fluvial.particles.turns import LoopTurn
 from fluvial.storage.particles import ParticleStore
 from fluvial.stored import HandOver, OutboxRow
 from fluvial.throttling import ThrottledLog
-from fluvial.waiting import Event, later, now_s
+from fluvial.waiting import Event, later, now_s, others_have_a_turn
 
 ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
 UNCOUNTED_BYTES: Final = 32_768
-"""Of a delivery that is not counted while it is under way, if no others are held for long: all of them are then a part of the other memory."""
+"""Of a delivery that is not counted while it is under way, if the peer is there and holds no others for long: all of them are then a part of the other memory."""
 UNCOUNTED_ROWS: Final = 16
 """Rows of a lane that are not counted where the peer is there."""
 
@@ -119,7 +120,7 @@ class Outbox:
         self._throttled = throttled
         self._lanes: dict[PeerId, DeliveryLane] = {}
         self._told = ToldToWait()
-        self._schedule = LaneSchedule(self._serve, carrier.is_connected, weight)
+        self._schedule = LaneSchedule(self._serve, carrier.is_connected, carrier.is_looking_for, weight)
         self._memory = RowMemory(budget)
         self._tasks: LightTasks | None = None
         self._parcels: Parcels | None = None
@@ -140,9 +141,11 @@ class Outbox:
         self._tasks = tasks
         self._parcels = parcels
         self._schedule.start(tasks)
+        turn = LoopTurn()
         for row in await self._store.outbox_rows(self._clock.now_ms()):
             if row.key not in later:
-                self._put(row, row.peer, Upstream(row.peer))  # whose particle it is would have to be read
+                self._put(row, row.initiator, Upstream(row.sender))
+                await turn.over()
 
     def put(self, rows: Iterable[OutboxRow], particle: Particle, *, upstream: Upstream) -> None:
         """Deliver these of a particle that came from this upstream; they are stored already."""
@@ -152,7 +155,8 @@ class Outbox:
                 continue
             lane = self._put(row, particle.initiator, upstream)
             if lane.away and lane.failures >= ATTEMPTS_QUIET:
-                self._reporter.unreachable(particle, lane.peer, lane.away)
+                payer = self._budget.payer(particle.initiator, upstream)
+                self._reporter.unreachable(particle, payer, lane.peer, lane.away)
 
     def check_room(self, peers: Iterable[PeerId], upstream: Upstream) -> None:
         """Raise Refused, ``busy``, if a crowd waits for one of these peers, and what came this way has its part of the places in line.
@@ -195,6 +199,8 @@ class Outbox:
         tried = None
         try:
             while lane.has_turns(now_s()):
+                if tried:  # perhaps only some were looked at
+                    await others_have_a_turn()
                 self._memory.forget(lane.begin(self._clock.now_ms(), now_s()))
                 if not lane.rows:
                     break
@@ -371,21 +377,21 @@ class Outbox:
         if outcome == "failed" or max(lane.failures, lane.times_put_off(row)) + 1 >= ATTEMPTS_QUIET:
             self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
-                self._reporter.unreachable(parcel.delivery.particle, row.peer, error.message)
+                payer = self._payer(lane, row, parcel)
+                self._reporter.unreachable(parcel.delivery.particle, payer, row.peer, error.message)
 
     async def _hand_over_reserved(
         self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel
     ) -> tuple[Receipt, HandOver | None]:
-        """As :meth:`_hand_over`; bytes of large ones are counted meanwhile, since peers may take long to read them, and wait for others. Raises Refused, ``memory``."""
+        """As :meth:`_hand_over`; bytes are counted meanwhile, if that may take long. Large ones, which peers may take long to read, wait for others. Raises Refused, ``memory``."""
         delivery = parcel.delivery
         assert lane.round is not None, "rows are tried in rounds"
         size = len(delivery.data) + len(delivery.script)
         is_large = size > UNCOUNTED_BYTES
-        if not is_large and not lane.round.old:
+        if not (is_large or lane.round.old or self._schedule.is_knock(lane)):
             return await self._hand_over(lane, row, parcel)
         initiator = PeerId.from_public_key(delivery.header.initiator)
-        payer = self._budget.payer(initiator, lane.upstream_of(row))
-        with self._budget.reserved(payer, COPIES * size):
+        with self._budget.reserved(self._payer(lane, row, parcel), COPIES * size):
             if not is_large:
                 return await self._hand_over(lane, row, parcel)
             gate = lane.round.large
@@ -399,8 +405,8 @@ class Outbox:
         """What the peer said, and how it was found if it has the particle now."""
         assert self._parcels is not None, "the outbox was not started"
         began = now_s()
-        delivery = parcel.delivery
-        self._detector.handing(row.key, row.peer, deadline_ms=row.deadline_ms)
+        delivery, payer = parcel.delivery, self._payer(lane, row, parcel)
+        self._detector.handing(row.key, row.peer, payer, deadline_ms=row.deadline_ms)
         is_there = False
         try:
             receipt, led = await self._carrier.carry(delivery)
@@ -408,7 +414,7 @@ class Outbox:
             if lane.round is not None and not receipt.at_relay:
                 lane.round.heard_s = now_s()
         except LocalProtocolError as error:  # it is too large, and will not shrink
-            self._reporter.refused(delivery.particle, row.peer, error.message)
+            self._reporter.refused(delivery.particle, payer, row.peer, error.message)
             raise
         finally:
             if not is_there:
@@ -448,8 +454,12 @@ class Outbox:
         )
         self._tell_store(lane, row, receipt.label, why)
         if not receipt.temporary:
-            self._reporter.refused(delivery.particle, row.peer, why, by=by)
+            self._reporter.refused(delivery.particle, payer, row.peer, why, by=by)
         return receipt, None
+
+    def _payer(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Payer:
+        initiator = PeerId.from_public_key(parcel.delivery.header.initiator)
+        return self._budget.payer(initiator, lane.upstream_of(row))
 
     def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""

@@ -6,7 +6,8 @@
     -------   --------------------------------------   --------------------------------------------------
     prompt    less than ``SLOW_S`` ago, or nobody      given: gone; kept for so long while others wait: slow
               else has waited for it
-    slow      long ago; it is not counted any more     given: gone
+    slow      long ago; it is not counted any more,    given: gone
+          unless it keeps its place for now
 
 A peer that takes what it gets and then lets us wait for its answer costs a task, and the memory that is counted elsewhere, but no time. If it kept
 one of the places that all peers share, some hundred of them would have them all for as long as an answer is waited for.
@@ -15,6 +16,7 @@ one of the places that all peers share, some hundred of them would have them all
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from fluvial.identity import PeerId
@@ -27,6 +29,11 @@ ANSWER_S: Final = 1.0
 """How long a peer may take to which something is passed on, until others have its spare place,"""
 SLOW_FOR_S: Final = 30.0
 """and for how long it has none after that."""
+
+
+def nobody(peer: PeerId) -> bool:
+    """Whoever it is keeps no place."""
+    return False
 
 
 class LanePlaces:
@@ -49,20 +56,26 @@ class LanePlaces:
         if self._prompt.pop(peer, None) is None:
             self._slow.discard(peer)
 
-    def make_room(self, now_s: float) -> float:
+    def make_room(self, now_s: float, keeps: Callable[[PeerId], bool] = nobody) -> float:
         """Take the oldest place from its peer if that is slow.
 
+        Args:
+            now_s: the time.
+            keeps: whether a peer that is slow keeps its place for now.
+
         Returns:
-            0 if there is room now; else the time at which there will be, which may be infinite.
+            0 if there is room now; else the time at which there may be, which may be infinite.
         """
-        oldest = next(iter(self._prompt), None)
-        if oldest is None or len(self._slow) >= SLOW_MAX:
+        if len(self._slow) >= SLOW_MAX:
             return float("inf")
-        if (due_s := self._prompt[oldest] + SLOW_S) > now_s:
-            return due_s
-        del self._prompt[oldest]
-        self._slow.add(oldest)
-        return 0.0
+        for peer, since_s in self._prompt.items():
+            if since_s + SLOW_S > now_s:
+                return since_s + SLOW_S
+            if not keeps(peer):
+                del self._prompt[peer]
+                self._slow.add(peer)
+                return 0.0
+        return now_s + SLOW_S if self._prompt else float("inf")
 
 
 class SparePlaces:

@@ -26,9 +26,7 @@ class RowMemory:
 
     def count(self, entry: LaneRow) -> None:
         """A row waits in such a way; once is enough."""
-        if (
-            entry.counted or entry.owner == entry.row.peer
-        ):  # the last was read from the store, which does not tell whose it is
+        if entry.counted:
             return
         entry.counted = True
         key = entry.row.key

@@ -2,7 +2,8 @@
 
 Lanes take places. Peers that took something the last time, or have connected since they were tried, have most of them; the others (*knocks*: it is
 not known whether they are there, or even exist) have few, which go round fairly by who brought the particles, and a small part of each round of the loop: after a
-restart thousands of them are due at once. A peer that lets us wait for its answer gives its place to one that waits (``places``).
+restart thousands of them are due at once. A peer that lets us wait for its answer, or on the way to which somebody does, gives its place to one that waits
+(``places``): a script names any number of peers, and whoever stands on the way to them need not answer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fluvial.fairness import GroupedFairQueue
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
 from fluvial.particles.delivery.lane import DeliveryLane
-from fluvial.particles.delivery.places import LanePlaces
+from fluvial.particles.delivery.places import LanePlaces, nobody
 from fluvial.waiting import now_s, soon
 
 LANES_MAX: Final = 256
@@ -38,6 +39,7 @@ class LaneSchedule:
     Args:
         serve: tries a lane; whether its peer took everything, or what is left is put off; None if nothing was tried.
         is_connected: whether a connection with a peer stands.
+        is_looking_for: whether a way to a peer is looked for. Then a knock keeps its place: a routing looks for no more at the same time.
         weight: how much an initiator counts; see :class:`FairQueue`.
     """
 
@@ -45,10 +47,12 @@ class LaneSchedule:
         self,
         serve: Callable[[DeliveryLane], Coroutine[Any, Any, bool | None]],
         is_connected: Callable[[PeerId], bool],
+        is_looking_for: Callable[[PeerId], bool],
         weight: Callable[[PeerId], int],
     ) -> None:
         self._serve = serve
         self._is_connected = is_connected
+        self._is_looking_for = is_looking_for
         self._good: OrderedDict[PeerId, None] = OrderedDict()
         self._later: list[tuple[float, int, DeliveryLane]] = []  # a heap of lanes by the time when they are due
         self._order = count()
@@ -56,8 +60,8 @@ class LaneSchedule:
         self._knocking: GroupedFairQueue[DeliveryLane] = GroupedFairQueue(weight)
         self._in_line: set[PeerId] = set()
         self._places = LanePlaces()  # of all but the knocks
+        self._knocks = LanePlaces()
         self._room_at_s = float("inf")  # then somebody gives up a place for which others wait
-        self._knocks = 0
         self._begun = 0  # knocks, in this round of the loop
         self._sooner = anyio.Event()
         self._tasks: LightTasks | None = None
@@ -96,10 +100,9 @@ class LaneSchedule:
     def _give_places(self) -> None:
         assert self._tasks is not None, "it was not started"
         while True:
-            knocks = self._knocking and self._knocks < KNOCKS_MAX and self._begun < KNOCKS_IN_ROUND_MAX
-            if not (self._ready or knocks) or not self._has_room():
-                return
             is_knock = not self._ready
+            if (is_knock and not self._may_knock()) or not self._has_room():
+                return
             lane = (self._knocking if is_knock else self._ready).pop()
             self._in_line.discard(lane.peer)
             lane.busy = True
@@ -107,16 +110,23 @@ class LaneSchedule:
                 if not self._begun:
                     soon(self._next_round)
                 self._begun += 1
-                self._knocks += 1
-            else:
-                self._places.take(lane.peer, now_s())
-            self._tasks.start(self._work(lane, is_knock))
+            places = self._knocks if is_knock else self._places
+            places.take(lane.peer, now_s())
+            self._tasks.start(self._work(lane, places))
+
+    def _may_knock(self) -> bool:
+        """Whether a knock waits that may begin in this round."""
+        if not self._knocking or self._begun >= KNOCKS_IN_ROUND_MAX:
+            return False
+        return len(self._knocks) < KNOCKS_MAX or self._makes_room(self._knocks, self._is_looking_for)
 
     def _has_room(self) -> bool:
-        """Whether a lane may be served now; if not, it is looked again when a place becomes free."""
-        if len(self._places) + self._knocks < LANES_MAX:
-            return True
-        at_s = self._places.make_room(now_s())
+        """Whether a lane may be served now."""
+        return len(self._places) + len(self._knocks) < LANES_MAX or self._makes_room(self._places)
+
+    def _makes_room(self, places: LanePlaces, keeps: Callable[[PeerId], bool] = nobody) -> bool:
+        """Whether a slow peer gives up its place; if not, it is looked again when one will, or when a place becomes free."""
+        at_s = places.make_room(now_s(), keeps)
         if at_s and at_s < self._room_at_s:
             self._room_at_s = at_s
             self._sooner.set()
@@ -144,8 +154,8 @@ class LaneSchedule:
                     if lane.rows:
                         self.add(lane)
 
-    async def _work(self, lane: DeliveryLane, is_knock: bool) -> None:
-        """The root of a task: serves a lane."""
+    async def _work(self, lane: DeliveryLane, places: LanePlaces) -> None:
+        """The root of a task: serves a lane, which has one of these places."""
         try:
             took = await self._serve(lane)
             if took:
@@ -156,10 +166,7 @@ class LaneSchedule:
                 self._good.pop(lane.peer, None)
         finally:
             lane.busy = False
-            if is_knock:
-                self._knocks -= 1
-            else:
-                self._places.give(lane.peer)
+            places.give(lane.peer)
         # Not when it was cancelled: then the peer stops.
         if lane.rows:
             self.add(lane)
