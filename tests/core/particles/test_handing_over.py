@@ -213,6 +213,7 @@ async def test_after_a_restart_what_waits_has_its_turn_by_who_brought_it(
         raise Unreachable("away")
 
     monkeypatch.setattr(Carrier, "carry", carry)
+    monkeypatch.setattr("fluvial.particles.turns.TURN_S", 60.0)  # nothing is tried before all rows have been read
     async with peer("a", tmp_path):
         await until(lambda: "honest" in tried)
     assert tried.index("honest") < 20
