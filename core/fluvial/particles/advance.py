@@ -123,16 +123,10 @@ class Advance:
         """
         if not (requests := effects.requests):
             return effects
-        left, most = AT_ONCE_MAX, 0
+        left, most = AT_ONCE_MAX, self._session.held + AT_ONCE_BYTES
         runs = 0
         turn = LoopTurn()
-        while quick := list(islice(self._inline(requests), left)):
-            if not runs:
-                most = self._session.held + AT_ONCE_BYTES
-            elif self._session.held > most:
-                break
-            if not self._may_go_on():
-                break
+        while (quick := list(islice(self._inline(requests), left))) and self._has_room(most):
             left -= len(quick)
             outcomes = await self._outcomes_of(quick, turn, log)
             if not outcomes:
@@ -145,9 +139,10 @@ class Advance:
             requests = more.requests  # those before were looked at, and there may be tens of thousands
         return effects
 
-    def _may_go_on(self) -> bool:
-        """Whether the disk has room for more of the particle."""
+    def _has_room(self, most: int) -> bool:
         session = self._session
+        if session.held > most:
+            return False
         return self._context.quota.may_go_on(session.particle, session.upstream, journal=session.journal_bytes)
 
     def _inline(self, requests: Sequence[Request]) -> Iterator[Request]:

@@ -119,9 +119,8 @@ class DiskQuota:
         self._of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
         self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
         self._just_now_of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
-        self._reserved: OrderedDict[PeerId, tuple[float, float]] = (
-            OrderedDict()
-        )  # by what was left for a sender's branches
+        # The same of what a sender's branches took of that which is left for those who brought little.
+        self._reserved: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)

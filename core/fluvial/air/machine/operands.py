@@ -95,10 +95,9 @@ class Operands:
 
     Attributes:
         links: the links of scopes that were gone through since this was last set to 0, where they were many, and what takes as long.
-        held: how many bytes of memory it takes, about.
     """
 
-    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals", "held", "links")
+    __slots__ = ("_alive", "_calls", "_environment", "_last_error", "_literals", "links")
 
     def __init__(self, environment: Environment, last_error: LastErrorRegister) -> None:
         self._environment = environment
@@ -106,7 +105,12 @@ class Operands:
         self._literals: dict[int, Value] = {}
         self._alive: list[object] = []
         self._calls: dict[int, Provenance] = EMPTY
-        self.links = self.held = 0
+        self.links = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes, about."""
+        return LITERAL_BYTES * (len(self._literals) + len(self._calls))
 
     # --- values
 
@@ -174,7 +178,6 @@ class Operands:
             case tree.Ttl():
                 json = environment.ttl_ms
         found = self._literals[id(operand)] = literal(json, environment.initiator)
-        self.held += LITERAL_BYTES
         self._alive.append(operand)  # an id names an operand as long as that lives
         return found
 
@@ -209,7 +212,6 @@ class Operands:
             if self._calls is EMPTY:
                 self._calls = {}
             self._calls[node.number] = call
-            self.held += LITERAL_BYTES
         return call
 
     def text(self, operand: tree.Triplet, reader: Viewpoint) -> str:
