@@ -111,7 +111,9 @@ async def purged(database: str, store: Store, backlog: int, seconds: float) -> l
     what = f"records, {WRITERS_PURGED} writers"
     figures = [await records(database, f"{what}, alone", store, WRITERS_PURGED, seconds)]
     retention, log = store.particles.retention, structlog.get_logger()
-    purge = Purge(retention, now_ms=lambda: DEAD_MS, keep_ms=0, keep_bytes=2**50, skew_ms=0, log=log)
+    purge = Purge(
+        retention, now_ms=lambda: DEAD_MS, keep_ms=0, keep_bytes=2**50, skew_ms=0, gone=lambda _: None, log=log
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(purge.run)
         figures.append(await records(database, f"{what}, purged", store, WRITERS_PURGED, seconds))

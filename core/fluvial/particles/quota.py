@@ -24,19 +24,18 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from fluvial.errors import Refused
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
-from fluvial.particle import Particle
+from fluvial.particle import Particle, ParticleKey
+from fluvial.particles.brought import Brought
 from fluvial.particles.limits import DiskLimits
 from fluvial.storage.account import DiskAccount
-
-OneT = TypeVar("OneT", bound=Hashable)
 
 REASON: Final = "quota"
 UNDER_WAY: Final = 4
@@ -46,7 +45,7 @@ LOG_PART: Final = 8
 KEPT_PART: Final = 3
 """What has ended never keeps more than this part, whatever the settings say: the rest is for what lives."""
 BUCKETS_MAX: Final = 4_096
-"""Initiators, and ways, of which it is remembered what was written; who wrote nothing for the longest time is forgotten first."""
+"""Initiators of which it is remembered what was written; who wrote nothing for the longest time is forgotten first."""
 SHARE_RETRY_MS: Final = 2_000
 SCARCE_PART: Final = 2
 """Less than this part free is little: then it counts as well by whom it came."""
@@ -64,10 +63,6 @@ BRANCHES_PART: Final = 4
 """Of what is left of it, the branches of a sender that has brought more have this part, of which each has as much as a sender has of all."""
 BRANCH_PART: Final = 16
 """A branch that brought no more than this part of what is free is let in though its peer has brought too much for the others."""
-LATELY_S: Final = 60.0
-"""What was brought lately counts half after so long,"""
-JUST_NOW_S: Final = 20.0
-"""and what was brought just now after so long: what matters there is how fast somebody goes on."""
 
 
 def log_bytes(limits: DiskLimits) -> int:
@@ -114,13 +109,7 @@ class DiskQuota:
         self._weight = weight
         self._clock = clock
         self._buckets: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # bytes left, and at what time
-        # Bytes brought, and at what time: by senders, by their branches, and by both once more, sooner forgotten.
-        self._lately: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
-        self._of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
-        self._just_now: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
-        self._just_now_of_branches: OrderedDict[Upstream, tuple[float, float]] = OrderedDict()
-        # The same of what a sender's branches took of that which is left for those who brought little.
-        self._reserved: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()
+        self._brought = Brought(clock)
         used = Gauge("fluvial_disk_bytes", "Bytes of particles in the database, as they are counted", registry=metrics)
         used.set_function(lambda: self._account.total)
         Gauge("fluvial_disk_bytes_max", "The most of them", registry=metrics).set(self._room)
@@ -188,15 +177,16 @@ class DiskQuota:
             return
         if why := self._over(initiator, upstream, free, times=UNDER_WAY, more=size, journal=journal):
             raise _refused(why, retry_ms=SHARE_RETRY_MS)
-        left = self._left(initiator, 1 + self._weight(initiator))
-        self._note(self._buckets, initiator, left - size)
-        self._note(self._lately, upstream.sender, self._brought(upstream.sender) + size)
-        if upstream.branch:
-            self._note(self._of_branches, upstream, self._brought_by(upstream) + size)
-            if self._is_scarce(free) and self._branch_has_little(upstream, free, size):
-                self._note(self._reserved, upstream.sender, self._of_reserved(upstream.sender) + size)
-            self._note(self._just_now_of_branches, upstream, self._brought_just_now_by(upstream) + size)
-        self._note(self._just_now, upstream.sender, self._brought_just_now(upstream.sender) + size)
+        self._buckets[initiator] = self._left(initiator, 1 + self._weight(initiator)) - size, self._clock()
+        self._buckets.move_to_end(initiator)
+        if len(self._buckets) > BUCKETS_MAX:
+            self._buckets.popitem(last=False)
+        reserved = self._is_scarce(free) and self._branch_has_little(upstream, free, size)
+        self._brought.wrote(particle.key, upstream, size, reserved=reserved)
+
+    def removed(self, keys: Iterable[ParticleKey]) -> None:
+        """These particles are not on the disk any more."""
+        self._brought.removed(keys)
 
     def _over(
         self, initiator: PeerId, upstream: Upstream, free: int, *, times: int = 1, more: int = 0, journal: int = 0
@@ -233,14 +223,14 @@ class DiskQuota:
     def _sender_has_little(self, upstream: Upstream, free: int, more: int) -> bool:
         """Whether the sender brought little just now, if ``more`` is written and so much is free then."""
         left = min(free, self._room // RESERVED_PART)
-        return self._brought_just_now(upstream.sender) + more <= self._little_of(left)
+        return self._brought.just_now.of(upstream.sender) + more <= self._little_of(left)
 
     def _branch_has_little(self, upstream: Upstream, free: int, more: int) -> bool:
         """The same of a branch of a sender that has not."""
         if not upstream.branch or self._sender_has_little(upstream, free, more):
             return False
-        left = min(free, self._room // RESERVED_PART) // BRANCHES_PART - self._of_reserved(upstream.sender)
-        return self._brought_just_now_by(upstream) + more <= self._little_of(left)
+        left = min(free, self._room // RESERVED_PART) // BRANCHES_PART - self._brought.reserved.of(upstream.sender)
+        return self._brought.just_now_by.of(upstream) + more <= self._little_of(left)
 
     def _little_of(self, left: float) -> float:
         """How much is little, of what is left for those who brought little."""
@@ -249,41 +239,16 @@ class DiskQuota:
     def _brought_too_much(self, upstream: Upstream, free: int, times: int, more: int) -> str:
         """Why too much came this way, if ``more`` is written and so much is free then; nothing if that is not so. The rest is as in :meth:`_over`."""
         sender = upstream.sender
-        of_sender = self._brought(sender) + more
+        of_sender = self._brought.lately.of(sender) + more
         part = free * (1 + self._weight(sender))
         of_little_branch = (self._brought_by(upstream) + more) * BRANCH_PART <= part
         if of_sender <= part * (2 * UNDER_WAY if of_little_branch else times):
             return ""
         return f"{sender} brought {of_sender:.0f} bytes to this peer's disk lately, and {free} are free for it"
 
-    def _note(self, table: OrderedDict[OneT, tuple[float, float]], one: OneT, amount: float) -> None:
-        table.pop(one, None)
-        table[one] = (amount, self._clock())
-        if len(table) > BUCKETS_MAX:
-            table.popitem(last=False)
-
-    def _brought(self, sender: PeerId) -> float:
-        """Bytes that a peer has brought lately."""
-        return self._faded(*self._lately.get(sender, (0.0, 0.0)), LATELY_S)
-
     def _brought_by(self, upstream: Upstream) -> float:
-        """The same of a branch of it, if it has said which."""
-        if not upstream.branch:
-            return self._brought(upstream.sender)
-        return self._faded(*self._of_branches.get(upstream, (0.0, 0.0)), LATELY_S)
-
-    def _brought_just_now(self, sender: PeerId) -> float:
-        return self._faded(*self._just_now.get(sender, (0.0, 0.0)), JUST_NOW_S)
-
-    def _brought_just_now_by(self, branch: Upstream) -> float:
-        return self._faded(*self._just_now_of_branches.get(branch, (0.0, 0.0)), JUST_NOW_S)
-
-    def _of_reserved(self, sender: PeerId) -> float:
-        """Bytes that a sender's branches took just now of what is left for those who brought little."""
-        return self._faded(*self._reserved.get(sender, (0.0, 0.0)), JUST_NOW_S)
-
-    def _faded(self, amount: float, then_s: float, half_life_s: float) -> float:
-        return amount and amount * 0.5 ** ((self._clock() - then_s) / half_life_s)
+        """Bytes brought lately by a sender's branch, or by the sender if it has not said which."""
+        return self._brought.lately_by.of(upstream) if upstream.branch else self._brought.lately.of(upstream.sender)
 
     def _left(self, initiator: PeerId, parts: int) -> float:
         """What is in an initiator's bucket; less than nothing if it is overdrawn."""

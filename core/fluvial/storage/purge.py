@@ -10,13 +10,14 @@ all waits to be delivered, it looks at it again after ``REST_S``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
 import structlog
 
 from fluvial.errors import StorageError
+from fluvial.particle import ParticleKey
 from fluvial.storage.holdings import Removed
 from fluvial.storage.retention import Retention
 
@@ -50,6 +51,7 @@ class Purge:
         keep_ms: how long after its deadline a particle can still be looked at.
         keep_bytes: how much may be kept; while the account has more, what has ended goes, the oldest first.
         skew_ms: how far clocks may be apart; a particle is not run again for this long in any case.
+        gone: told of particles that were removed.
         log: told when the store fails.
     """
 
@@ -61,6 +63,7 @@ class Purge:
         keep_ms: int,
         keep_bytes: int,
         skew_ms: int,
+        gone: Callable[[Sequence[ParticleKey]], None],
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._retention = retention
@@ -68,6 +71,7 @@ class Purge:
         self._keep_ms = keep_ms
         self._keep_bytes = keep_bytes
         self._skew_ms = skew_ms
+        self._gone = gone
         self._log = log
         self._step = STEP
         self._behind_ms = 0
@@ -114,6 +118,7 @@ class Purge:
         removed = await remove()
         took = anyio.current_time() - began
         self._removed += removed.count
+        self._gone(removed.keys)
         if not removed.count and removed.reached is None:
             self._step, self._behind_ms = STEP, 0
             return False

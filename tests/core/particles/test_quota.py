@@ -10,9 +10,9 @@ from fluvial.errors import Refused
 from fluvial.fairness import Upstream
 from fluvial.identity import PeerId
 from fluvial.particle import Particle
+from fluvial.particles.brought import LATELY_S, Brought
 from fluvial.particles.limits import DiskLimits
 from fluvial.particles.quota import (
-    LATELY_S,
     LITTLE_WAY_PART,
     RESERVED_PART,
     DiskQuota,
@@ -50,6 +50,11 @@ class Disk:
         """An initiator's particle is written, which it brought itself unless it came by another way."""
         self.quota.spend(particle_of(name), by or Upstream(id_of(name)), size, journal=journal)
         self.account.add(keys_of(name).public_key, size)
+
+    def remove(self, name: str, size: int) -> None:
+        """So much of it, a whole particle, is removed."""
+        self.quota.removed([particle_of(name).key])
+        self.account.add(keys_of(name).public_key, -size)
 
     def refusal(self, name: str, by: Upstream | None = None) -> Refused | None:
         """Why nothing of an initiator is taken in; None if it is."""
@@ -248,6 +253,50 @@ def test_what_was_brought_is_forgotten_in_time() -> None:
     fill(disk, [gate], 100_000)
     disk.now_s += LATELY_S
     assert disk.refusal("another name", Upstream(gate)) is None
+
+
+@pytest.mark.parametrize("branch", [0, 7])
+def test_what_was_removed_counts_as_brought_no_more(branch: int) -> None:
+    disk, modest = Disk(FAST), Upstream(id_of("gate"), branch)
+    disk.account.add(keys_of("strangers").public_key, ROOM - ROOM // 10)  # the rest is for those who bring little
+    for number in range(40):
+        name = f"flow {number}"
+        assert disk.refusal(name, modest) is None, f"before flow {number}"
+        disk.write(name, LITTLE // 20, by=modest)
+        disk.now_s += 0.1
+        if number:
+            disk.remove(f"flow {number - 1}", LITTLE // 20)
+    written = 0
+    with suppress(Refused):
+        for number in range(40):
+            disk.write(f"flow that stays {number}", LITTLE // 20, by=modest)
+            written += 1
+    assert written < 40, "what is not removed counts"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 1_000), st.integers(0, 2), st.floats(0, 90)), max_size=30)
+)
+def test_whoever_has_something_removed_gets_no_more_back_than_was_brought(
+    writes: list[tuple[str, int, int, float]],
+) -> None:
+    """Particles of three names, each brought by its own sender, of which some branches are named, and removed in the end: then nothing counts, and never less."""
+    now_s = [0.0]
+    brought, plain = Brought(lambda: now_s[0]), Brought(lambda: now_s[0])
+    for name, size, branch, pause_s in writes:
+        way = Upstream(id_of(name), branch)
+        for one in (brought, plain):
+            one.wrote(particle_of(f"{name} {branch}").key, way, size, reserved=branch > 1)
+        now_s[0] += pause_s
+        brought.removed([particle_of(f"{name} {branch + 1}").key])
+    for name in "abc":
+        sender = id_of(name)
+        for part, of_all in (
+            (brought.lately.of(sender), plain.lately.of(sender)),
+            (brought.just_now.of(sender), plain.just_now.of(sender)),
+            (brought.reserved.of(sender), plain.reserved.of(sender)),
+        ):
+            assert 0 <= part <= of_all + 1e-6, "but for rounding"
 
 
 def test_a_disk_with_much_room_asks_nobody_what_it_brought() -> None:

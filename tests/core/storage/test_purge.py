@@ -45,7 +45,9 @@ async def fill(
 def purge_of(store: Store, now_ms: int, out: io.StringIO, *, keep_bytes: int = 2**40) -> Purge:
     log = make_logger(log_format="json", log_level="info", file=out)
     retention = store.particles.retention
-    return Purge(retention, now_ms=lambda: now_ms, keep_ms=0, keep_bytes=keep_bytes, skew_ms=0, log=log)
+    return Purge(
+        retention, now_ms=lambda: now_ms, keep_ms=0, keep_bytes=keep_bytes, skew_ms=0, gone=lambda _: None, log=log
+    )
 
 
 async def test_a_backlog_goes_in_steps_with_pauses_of_twice_their_time(
