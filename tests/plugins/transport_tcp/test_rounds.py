@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import anyio
 from anyio.lowlevel import checkpoint
 from fluvial_transport_tcp.accounts import PAID_S_MAX, WasteRates, WorkAccount
-from fluvial_transport_tcp.rounds import CREDIT_S, DEBT_S, IDLE_ROUNDS, ROUND_S, TURN_S, TURNS, WorkRounds
+from fluvial_transport_tcp.rounds import CREDIT_S, DEBT_S, IDLE_ROUNDS, ROUND_S, TURN_S, WorkRounds
 from fluvial_transport_tcp.standing import Rank
 from fluvial_transport_tcp.work_clock import WorkClock
 from fluvial_transport_tcp.workers import USEFUL, Handled, WorkerPool, Workers
@@ -22,6 +22,8 @@ JOB_S: Final = 0.002
 SMALL_S: Final = JOB_S / 20
 CROWD: Final = 300
 FEW: Final = 80
+FEW_TURNS: Final = 8
+"""As many jobs of others as a few rounds have time for."""
 
 
 class Job(NamedTuple):
@@ -74,10 +76,10 @@ class Flood:
             made.add(job)
         return made
 
-    def crowd(self, pool: WorkerPool, number: int, jobs: int, *, steps: int = 1) -> None:
+    def crowd(self, pool: WorkerPool, number: int, jobs: int, *, steps: int = 1, seconds: float = JOB_S) -> None:
         """Connections that have so much to do, each a little more for a job than the one before."""
         for one in range(number):
-            self.connection(pool, *[Job("flood", JOB_S * (1 + one / number), steps)] * jobs)
+            self.connection(pool, *[Job("flood", seconds * (1 + one / number), steps)] * jobs)
 
     async def until_done(self, jobs: int) -> None:
         while len(self.done) < jobs:
@@ -124,7 +126,7 @@ async def test_who_is_new_is_served_before_those_who_have_had_turns() -> None:
     async with working(flood) as pool:
         flood.crowd(pool, CROWD, 5)
         await flood.until_done(700)
-        assert await flood.finish(flood.connection(pool, Job("honest"))) < 4 * TURNS
+        assert await flood.finish(flood.connection(pool, Job("honest"))) < 4 * FEW_TURNS
 
 
 async def test_who_sends_now_and_then_is_served_next_each_time() -> None:
@@ -138,7 +140,7 @@ async def test_who_sends_now_and_then_is_served_next_each_time() -> None:
             await flood.until_done(CROWD)
             for _ in range(10):
                 honest.add(Job("honest", SMALL_S))
-                assert await flood.finish(honest) < 3 * TURNS
+                assert await flood.finish(honest) < 3 * FEW_TURNS
                 await rounds_pass(IDLE_ROUNDS)
 
 
@@ -155,6 +157,22 @@ async def test_many_small_messages_of_one_connection_do_not_wait_for_a_round_eac
     assert turns <= small * SMALL_S / TURN_S + 1
 
 
+async def test_hundreds_with_little_to_do_need_few_rounds_and_hold_up_nobody_for_long() -> None:
+    """As of receivers that all answer at one time, and have used nothing before: they go first, and are soon done."""
+    flood = Flood()
+    async with working(flood) as pool:
+        busy = flood.connection(pool, *[Job("busy")] * FEW)
+        await flood.until_done(FEW // 2)
+        flood.crowd(pool, CROWD, 1, seconds=SMALL_S)
+        before, rounds = len(flood.done), 0
+        while len(flood.done) - before < CROWD:
+            await checkpoint()
+            rounds += 1
+        assert rounds <= 4 * CROWD * SMALL_S / ROUND_S, "each round has as many of them as it has time for"
+        assert busy.busy
+        await flood.finish(busy)
+
+
 async def test_what_was_used_before_a_pause_is_not_owed() -> None:
     flood = Flood()
     async with working(flood) as pool:
@@ -167,7 +185,7 @@ async def test_what_was_used_before_a_pause_is_not_owed() -> None:
         greedy.add(Job("greedy"))
         after_pause = await flood.finish(greedy)
     assert at_once > CROWD / 4
-    assert after_pause < 2 * TURNS
+    assert after_pause < 2 * FEW_TURNS
 
 
 async def test_a_long_message_silences_its_sender_for_a_bounded_time() -> None:
