@@ -50,6 +50,8 @@ from fluvial.stored import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory."""
+READ_S: Final = 0.001
+"""What it takes about of the loop to read a particle from the store, beside the run that restores it."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
 RELEASED_AT_ONCE_MAX: Final = 65_536
@@ -249,6 +251,7 @@ class Keeper:
             keep_ms=self._disk.keep_ms,
             keep_bytes=kept_bytes(self._disk),
             skew_ms=self._limits.clock_skew_ms_max,
+            gone=self._context.quota.removed,
             log=self._context.log,
         ).run()
 
@@ -358,6 +361,7 @@ class Keeper:
         waiting, payer = sum(len(entry.payload) for entry in stored.journal), self._payer(stored)
         try:
             self._count(particle, payer, waiting)
+            await self._context.processor.begin(particle.initiator, READ_S, upstream=payer.upstream)
             with Contained(self._context.log.bind(particle=particle.id)):
                 restoring = await self._restoring(stored)
                 counted = self._counted(particle, payer, restoring, waiting)

@@ -28,13 +28,20 @@ FORGOTTEN_S: Final = 0.0001
 
 
 class TurnJob(Generic[ResultT]):
-    """Work that somebody waits for."""
+    """Work that somebody waits for.
 
-    __slots__ = ("_ended", "advance", "error", "result", "upstream")
+    Args:
+        upstream: who brought what it is for.
+        advance: does one turn of it.
+        besides_s: how long about others of the loop work for it after its turn, in seconds.
+    """
 
-    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None]) -> None:
+    __slots__ = ("_ended", "advance", "besides_s", "error", "result", "upstream")
+
+    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None], besides_s: float = 0.0) -> None:
         self.upstream = upstream
         self.advance = advance
+        self.besides_s = besides_s
         self._ended = waiting.future()
         self.error: Exception | None = None
         self.result: ResultT | None = None
@@ -106,11 +113,13 @@ class TurnLine:
         """How many jobs of an initiator are in line."""
         return self._queue.waiting(initiator)
 
-    async def work(self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None]) -> ResultT:
-        """The result of a job, when it has had its turns; raises Refused, ``busy``, if the peer stops."""
+    async def work(
+        self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None], *, besides_s: float = 0.0
+    ) -> ResultT:
+        """The result of a job, when it has had its turns; see :class:`TurnJob`. Raises Refused, ``busy``, if the peer stops."""
         if self._ended:
             raise stopping()
-        job = TurnJob(upstream, advance)
+        job = TurnJob(upstream, advance, besides_s)
         self.enter(initiator, job)
         self._news.set()
         return await job.wait()
@@ -147,7 +156,7 @@ class TurnLine:
         return self._done.get(one, 0.0)
 
     def did(self, job: TurnJob[Any], seconds: float) -> None:
-        """A job had a turn of so long."""
+        """A job had a turn of so long, with what it took besides."""
         now = self._now_s()
         if now - self._faded_s > HALF_LIFE_S / 4:
             part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)
