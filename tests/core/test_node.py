@@ -20,6 +20,7 @@ from fluvial.script_values import with_values
 
 from tests.support.deliveries import make_delivery
 from tests.support.nodes import WAIT_S, Peer, Work, chain, id_of, keys_of, peer, until
+from tests.support.processes import free_port
 
 
 def flow(initiator: Peer, script: str, *, ttl_s: float = 30, **values: Any) -> Flow:
@@ -168,7 +169,7 @@ async def test_calls_whose_outcome_is_recorded_are_not_made_again_after_a_restar
 
 async def test_what_was_accepted_is_handed_on_after_a_restart(tmp_path: Path) -> None:
     """The next peer is away when the particle should go there, and this one is restarted before it comes."""
-    port = _free_port()
+    port = free_port()
     async with peer("a", tmp_path) as a:
         run = flow(a, chain([id_of("b"), id_of("c")]))
         far = {"kind": "static", "peers": [f"/ip4/127.0.0.1/tcp/{port}/p2p/{id_of('c')}"]}
@@ -186,12 +187,6 @@ async def test_what_was_accepted_is_handed_on_after_a_restart(tmp_path: Path) ->
                 assert c.outcomes("accepted") == 1
                 # What a had from b's first life is all that a had to send there.
                 assert a.metric("fluvial_deliveries_total", outcome="accepted") == 1
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def test_hops_are_counted_along_the_way_and_over_a_restart(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -39,25 +38,13 @@ from fluvial.identity import KeyPair
 from fluvial.ledger.transactions import TransferUnits, decode_payload, sign_transaction
 from fluvial.node import Node, running
 
+from tests.support.processes import free_ports
+
 NAME: Final = "kills"
 CATCH_UP_S: Final = 120.0
 PENDING_MAX: Final = 50
 """Transactions that are handed over and in no block yet."""
 AGAIN_S: Final = 3.0
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row on which nobody listens now."""
-    for _ in range(100):
-        first = random.SystemRandom().randrange(10_000, 32_000)  # below those that systems give to whoever dials
-        try:
-            for port in range(first, first + count):
-                with socket.create_server(("127.0.0.1", port)):
-                    pass
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
 
 
 class LedgerProcesses:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import free_port
 
 
 @dataclass
@@ -55,7 +56,7 @@ def etcd_server(folder: Path) -> Iterator[EtcdServer]:
     binary = shutil.which("etcd")
     if binary is None:
         pytest.skip("etcd is not installed (Debian: etcd-server)")
-    clients, peers = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    clients, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     command = [binary, "--name", "one", "--data-dir", str(folder / "etcd"), "--initial-cluster", f"one={peers}"]
     command += ["--listen-client-urls", clients, "--advertise-client-urls", clients]
     command += ["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]
@@ -65,10 +66,3 @@ def etcd_server(folder: Path) -> Iterator[EtcdServer]:
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -38,11 +39,23 @@ def environment(caches: Path) -> dict[str, str]:
     return own
 
 
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row on which nobody listens now."""
+    for _ in range(100):
+        first = random.SystemRandom().randrange(10_000, 32_000)  # below those that systems give to whoever dials
+        try:
+            for port in range(first, first + count):
+                with socket.create_server(("127.0.0.1", port)):
+                    pass
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
+
+
 def free_port() -> int:
     """A port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    return free_ports(1)
 
 
 def wait_until(true: Callable[[], object], *, within_s: float, what: str) -> None:
