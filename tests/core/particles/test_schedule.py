@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from fluvial.fairness import Upstream, equal
 from fluvial.identity import PeerId
 from fluvial.light_tasks import LightTasks
+from fluvial.particle import ParticleKey
 from fluvial.particles.delivery import places
 from fluvial.particles.delivery.lane import DeliveryLane
 from fluvial.particles.delivery.schedule import KNOCKS_MAX, LaneSchedule
+from fluvial.stored import OutboxRow
 
 from tests.support.nodes import WAIT_S, id_of, until
 
@@ -48,3 +51,45 @@ async def test_who_is_not_connected_waits_for_none_on_the_way_to_whom_somebody_d
         looked_for.clear()
         await until(lambda: tried[-1] == id_of("client"))
         tasks.cancel_scope.cancel()
+
+
+async def test_a_lane_that_is_tried_again_at_once_is_served_by_nobody_else_in_between() -> None:
+    """Something comes for its peer when all that was tried is delivered, and the rest is about to be."""
+    serving, most, served = 0, 0, 0
+
+    async def serve(one: DeliveryLane) -> bool:
+        nonlocal serving, most, served
+        serving, served = serving + 1, served + 1
+        most = max(most, serving)
+        for number in range(20):
+            one.begin(0, float(number))
+            await checkpoint()
+            one.took()
+            await checkpoint()
+        serving -= 1
+        return True
+
+    schedule = LaneSchedule(serve, lambda peer: True, lambda peer: False, equal)
+    async with anyio.create_task_group() as tasks:
+        light = LightTasks()
+        await tasks.start(light.run)
+        schedule.start(light)
+        busy = lane("peer", HONEST)
+        for number in range(100):
+            row = OutboxRow(
+                key=ParticleKey(bytes([number])),
+                peer=busy.peer,
+                version=0,
+                since_ms=0,
+                attempts=0,
+                last_error="",
+                deadline_ms=2**50,
+                initiator=HONEST,
+                sender=HONEST,
+            )
+            busy.put(row, HONEST, Upstream(HONEST))
+            schedule.add(busy)
+            await checkpoint()
+        tasks.cancel_scope.cancel()
+    assert served > 1
+    assert most == 1

@@ -105,7 +105,7 @@ class DeliveryLane:
 
     Attributes:
         rows: by particle.
-        busy: whether it is being tried.
+        busy: whether it is being served (``schedule``): tried, perhaps several times.
         round: in which that happens.
         due_s: when it is to be tried, by the loop's clock.
         look_s: when it will be looked whether it is due; infinite if it will not.
@@ -421,7 +421,6 @@ class DeliveryLane:
 
     def begin(self, now_ms: int, now_s: float) -> list[LaneRow]:
         """It is being tried: all rows whose particles live get a turn, the others go, if they are found, and are returned."""
-        self.busy = True
         self._tried_s = now_s
         if len(self.rows) <= SCANNED_MAX or now_s >= self._scanned_s + SCAN_S:
             return self._scan(now_ms, now_s)
@@ -453,7 +452,6 @@ class DeliveryLane:
 
     def took(self) -> None:
         """All was delivered, or put off; what came meanwhile is due at once."""
-        self.busy = False
         self.failures, self.away = 0, ""
         if len(self.rows) <= SCANNED_MAX:
             self.due_s = min(map(self._due_s, self.rows.values()), default=0.0)
@@ -468,7 +466,6 @@ class DeliveryLane:
             rng: makes the pauses differ by half.
             away: why the peer could not be reached; empty if it was.
         """
-        self.busy = False
         self.away = away
         pause_s = min(PAUSE_S_FIRST * 2**self.failures, PAUSE_S_AWAY_MAX if away else PAUSE_S_REFUSED_MAX)
         self.failures = min(self.failures + 1, 30)
