@@ -12,7 +12,7 @@ from fluvial.air.data.wire import encode_data
 from fluvial.assembly.switchboard import Switchboard
 from fluvial.errors import Unreachable
 from fluvial.identity import PeerId
-from fluvial.particle import Delivery, decode_delivery
+from fluvial.particle import Delivery, ParticleKey, decode_delivery
 from fluvial.particles import room
 from fluvial.particles.delivery import lane, places, schedule
 from fluvial.particles.delivery.carrier import Carrier
@@ -62,6 +62,29 @@ async def test_when_it_comes_it_gets_everything(tmp_path: Path) -> None:
             await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
     async with open_store("sqlite:///a.db", base_dir=tmp_path, read_only=True) as store:
         assert await store.particles.outbox_rows(0) == []
+
+
+async def test_a_bug_costs_a_delivery_a_pause_and_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcel, broken = Keeper.parcel, ["p0", "p3"]
+
+    async def sometimes(self: Keeper, key: ParticleKey, to: PeerId) -> Any:
+        found = await parcel(self, key, to)
+        if found is not None and found.delivery.header.id in broken:
+            broken.remove(found.delivery.header.id)
+            raise ZeroDivisionError
+        return found
+
+    monkeypatch.setattr(Keeper, "parcel", sometimes)
+    work = Work()
+    async with peer("b", tmp_path, serves=[work]) as b, peer("a", tmp_path, knows=[b]) as a:
+        for number in range(5):
+            await submit(b.peer_id, a, number)
+        await until(lambda: len(work.done) == 5)
+        await until(lambda: a.metric("fluvial_outbox_lanes") == 0)
+        assert not broken
+        assert [event["reason"] for event in a.events("delivery_broken")] == ["ZeroDivisionError"]
 
 
 async def test_what_comes_while_one_is_handed_over_does_not_wait_for_it(

@@ -316,6 +316,11 @@ class Outbox:
                 lane.put_off(row, now_s(), self._rng)
             else:
                 this.away = error.message
+        except Exception as error:  # noqa: BLE001 - the boundary: a bug costs this delivery a pause, not the node
+            self._throttled.note(
+                "delivery_broken", type(error).__name__, level=ERROR, to=row.peer, error=str(error), exc_info=error
+            )
+            lane.put_off(row, now_s(), self._rng)
         finally:
             self._memory.forget(lane.tried(row, done=done, quick=this.end(row.key)))
         if done or lane.is_put_off(row, now_s()):
