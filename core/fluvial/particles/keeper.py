@@ -50,8 +50,6 @@ from fluvial.stored import ParticleState, StoredParticle
 
 SWEEP_S: Final = 1.0
 """How often particles that have died or finished are removed from memory."""
-READ_S: Final = 0.001
-"""What it takes about of the loop to read a particle from the store, beside the run that restores it."""
 OVER_MAX: Final = 4_096
 """Particles that ended here of which it is remembered how, so that a further copy costs nothing."""
 RELEASED_AT_ONCE_MAX: Final = 65_536
@@ -361,7 +359,6 @@ class Keeper:
         waiting, payer = sum(len(entry.payload) for entry in stored.journal), self._payer(stored)
         try:
             self._count(particle, payer, waiting)
-            await self._context.processor.begin(particle.initiator, READ_S, upstream=payer.upstream)
             with Contained(self._context.log.bind(particle=particle.id)):
                 restoring = await self._restoring(stored)
                 counted = self._counted(particle, payer, restoring, waiting)

@@ -2,7 +2,7 @@
 
 Most runs fit into one slice. They are done at once, if no other run of their initiator waits, as long as that takes a few milliseconds of a
 round of the loop. What is left waits in line (:class:`~fluvial.particles.turn_line.TurnLine`). One task gives the turns, and lets everything else of
-the peer have its own between two of them. What the loop does in many small pieces, such as handing a particle over, has a turn to begin (:meth:`Processor.begin`).
+the peer have its own between two of them.
 
 What cannot be cut into slices (parsing a large script, encoding a large delivery, a pure function with large arguments) runs in a worker thread, one piece of work after another in
 the same fair order: Python lets only one thread work at a time, and the loop gets its turns every few milliseconds.
@@ -55,17 +55,13 @@ class _Round:
 
     def do(self, work: Callable[[], ResultT]) -> ResultT:
         """The result of work that is done now; raises as it does."""
+        if self._left_s == LIGHT_S:
+            waiting.soon(self._end)
         began = self._worked_s()
         try:
             return work()
         finally:
-            self.spend(self._worked_s() - began)
-
-    def spend(self, seconds: float) -> None:
-        """Something takes so long in this round."""
-        if self._left_s == LIGHT_S:
-            waiting.soon(self._end)
-        self._left_s -= seconds
+            self._left_s -= self._worked_s() - began
 
     def _end(self) -> None:
         self._left_s = LIGHT_S
@@ -87,7 +83,7 @@ class Processor:
         self._whole = TurnLine(weight)
         self._round = _Round(self._worked_s)
         self._turns = Counter("fluvial_machine_slices", "Slices of runs that took more than one", registry=metrics)
-        gauge = Gauge("fluvial_machine_runs_waiting", "Runs and deliveries that wait for a turn", registry=metrics)
+        gauge = Gauge("fluvial_machine_runs_waiting", "Runs that wait for their next slice", registry=metrics)
         gauge.set_function(lambda: len(self._sliced))
 
     def start(self, tasks: TaskGroup) -> None:
@@ -113,21 +109,6 @@ class Processor:
             return self._round.do(work)
         line = self._whole if pure and not light else self._sliced
         return (await line.work(initiator, upstream or Upstream(initiator), lambda: (work(),)))[0]
-
-    async def begin(self, initiator: PeerId, takes_s: float, *, upstream: Upstream) -> bool:
-        """Returns when something may begin that takes about so many seconds of the loop, in pieces between which it does other things.
-
-        Returns:
-            Whether it had to wait.
-
-        Raises:
-            Refused: ``busy``, the peer stops.
-        """
-        if self._round.has_time():
-            self._round.spend(takes_s)
-            return False
-        await self._sliced.work(initiator, upstream, lambda: (), besides_s=takes_s)
-        return True
 
     async def finish(
         self,
@@ -186,10 +167,9 @@ class Processor:
         try:
             while True:
                 await line.arrivals()
-                began, besides_s, over = self._now_s(), 0.0, True
-                while over and line and self._now_s() - began + besides_s < TURN_S:
-                    over, more_s = self._give_turn()
-                    besides_s += more_s
+                began = self._now_s()
+                while (over := self._give_turn()) and line and self._now_s() - began < TURN_S:
+                    pass
                 if (took_s := self._now_s() - began) > LONG_S:
                     await anyio.sleep(took_s)
                 for _ in range(1 if over else ROUNDS_BETWEEN):
@@ -197,19 +177,18 @@ class Processor:
         finally:
             line.end()
 
-    def _give_turn(self) -> tuple[bool, float]:
-        """Whether the job whose turn it was has come to its end with that, and how many seconds of the loop it takes besides."""
+    def _give_turn(self) -> bool:
+        """Whether the job whose turn it was has come to its end with that."""
         line = self._sliced
         initiator, job = line.next_job()
-        if not job.besides_s:
-            self._turns.inc()
+        self._turns.inc()
         began = self._worked_s()
         over = job.turn()
-        line.did(job, self._worked_s() - began + job.besides_s)
+        line.did(job, self._worked_s() - began)
         if not over:
             # One after another: many that are half done would take the memory of them all.
             line.enter(initiator, job, first=True)
-        return over, job.besides_s
+        return over
 
     async def _work_off(self) -> None:
         """The root of a task."""

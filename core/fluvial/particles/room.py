@@ -272,7 +272,7 @@ class Particles(Part):
         )
         budget = MemoryBudget(limits.node_memory_bytes_max, weight=weight, me=me)
         self._detector = FailureDetector(self._signs, reporter=reporter, clock=clock)
-        self._outbox = self._make_outbox(carrier, reporter, budget, processor, throttled)
+        self._outbox = self._make_outbox(carrier, reporter, budget, throttled)
         actor_context = ActorContext(
             keys=context.keys,
             clock=clock,
@@ -317,12 +317,7 @@ class Particles(Part):
         return reporter
 
     def _make_outbox(
-        self,
-        carrier: Carrier,
-        reporter: Reporter,
-        budget: MemoryBudget,
-        processor: Processor,
-        throttled: ThrottledLog,
+        self, carrier: Carrier, reporter: Reporter, budget: MemoryBudget, throttled: ThrottledLog
     ) -> Outbox:
         context = self._context
         return Outbox(
@@ -331,7 +326,6 @@ class Particles(Part):
             reporter=reporter,
             detector=self._detector,
             budget=budget,
-            processor=processor,
             weight=self._weight,
             clock=context.clock,
             rng=context.rng,

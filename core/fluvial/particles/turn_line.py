@@ -28,20 +28,13 @@ FORGOTTEN_S: Final = 0.0001
 
 
 class TurnJob(Generic[ResultT]):
-    """Work that somebody waits for.
+    """Work that somebody waits for."""
 
-    Args:
-        upstream: who brought what it is for.
-        advance: does one turn of it.
-        besides_s: how long about others of the loop work for it after its turn, in seconds.
-    """
+    __slots__ = ("_ended", "advance", "error", "result", "upstream")
 
-    __slots__ = ("_ended", "advance", "besides_s", "error", "result", "upstream")
-
-    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None], besides_s: float = 0.0) -> None:
+    def __init__(self, upstream: Upstream, advance: Callable[[], ResultT | None]) -> None:
         self.upstream = upstream
         self.advance = advance
-        self.besides_s = besides_s
         self._ended = waiting.future()
         self.error: Exception | None = None
         self.result: ResultT | None = None
@@ -113,13 +106,11 @@ class TurnLine:
         """How many jobs of an initiator are in line."""
         return self._queue.waiting(initiator)
 
-    async def work(
-        self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None], *, besides_s: float = 0.0
-    ) -> ResultT:
-        """The result of a job, when it has had its turns; see :class:`TurnJob`. Raises Refused, ``busy``, if the peer stops."""
+    async def work(self, initiator: PeerId, upstream: Upstream, advance: Callable[[], ResultT | None]) -> ResultT:
+        """The result of a job, when it has had its turns; raises Refused, ``busy``, if the peer stops."""
         if self._ended:
             raise stopping()
-        job = TurnJob(upstream, advance, besides_s)
+        job = TurnJob(upstream, advance)
         self.enter(initiator, job)
         self._news.set()
         return await job.wait()
@@ -156,7 +147,7 @@ class TurnLine:
         return self._done.get(one, 0.0)
 
     def did(self, job: TurnJob[Any], seconds: float) -> None:
-        """A job had a turn of so long, with what it took besides."""
+        """A job had a turn of so long."""
         now = self._now_s()
         if now - self._faded_s > HALF_LIFE_S / 4:
             part = 0.5 ** ((now - self._faded_s) / HALF_LIFE_S)

@@ -44,7 +44,7 @@ DEBT_S: Final = 0.01
 """How much a connection is ahead at most: a message that takes longer is rare, such as one during which garbage is collected."""
 IDLE_ROUNDS: Final = 3
 """Who was not in line for so many rounds had nothing to do."""
-TURNS: Final = 32
+TURNS: Final = 16
 """Those in line that have their turn in a round, if it has the time; the first of them has it in any case."""
 
 Withdraw = Callable[[], None]

@@ -178,39 +178,6 @@ async def test_what_is_done_at_once_takes_a_part_of_a_round() -> None:
         tasks.cancel_scope.cancel()
 
 
-def test_hundreds_of_deliveries_that_are_ready_at_one_time_leave_others_every_second_turn() -> None:
-    """A few begin in each round of the loop, of whom the peer did least for lately."""
-
-    async def main() -> None:
-        begun: list[str] = []
-        processor = Processor(weight=equal, metrics=CollectorRegistry())
-
-        async def begin(name: str) -> bool:
-            waited = await processor.begin(id_of(name), LIGHT_S / 4, upstream=Upstream(id_of(name[:6])))
-            begun.append(name)
-            return waited
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(300):
-                tasks.start_soon(begin, f"greedy {number}")
-            await checkpoint()
-            assert 1 <= len(begun) <= 4
-            processor.start(tasks)
-            while len(begun) < 50:
-                await checkpoint()
-            for _ in range(5):
-                before = len(begun)
-                await begin("modest")
-                assert len(begun) - before <= 12, "of a round and of a turn or two, and not all that wait"
-            while len(begun) < 305:
-                await checkpoint()
-            await checkpoint()
-            assert not await begin("modest"), "with nothing else to do nobody waits"
-            tasks.cancel_scope.cancel()
-
-    run(main)
-
-
 async def test_everything_else_goes_on_between_slices() -> None:
     done: list[str] = []
     processor = Processor(weight=equal, metrics=CollectorRegistry())

@@ -43,7 +43,6 @@ from fluvial.particles.delivery.row_memory import RowMemory
 from fluvial.particles.delivery.schedule import LaneSchedule
 from fluvial.particles.failure_detector import FailureDetector
 from fluvial.particles.memory import COPIES, MEMORY, MemoryBudget
-from fluvial.particles.processor import Processor
 from fluvial.particles.receipt import MISSING, QUOTA, Receipt
 from fluvial.particles.reporter import Reporter
 from fluvial.particles.session_outputs import Parcel
@@ -57,8 +56,6 @@ ATTEMPTS_QUIET: Final = 2
 """Initiators are told of a peer that cannot be reached after so many attempts: within a second, but not of each lost connection."""
 LANE_DELIVERIES_MAX: Final = 16
 """Particles that are handed to one peer at the same time; the receiver stores them together."""
-DELIVERY_S: Final = 0.0002
-"""What a delivery takes about of the loop at once: its parcel is put together and sent. Hundreds may be ready at the same time."""
 UNCOUNTED_BYTES: Final = 32_768
 """Of a delivery that is not counted while it is under way, if the peer is there and holds no others for long: all of them are then a part of the other memory."""
 UNCOUNTED_ROWS: Final = 16
@@ -90,7 +87,6 @@ class Outbox:
         reporter: tells initiators of peers that do not take their particles.
         detector: watches the peers that have them, or are being handed them.
         budget: where large deliveries under way are counted.
-        processor: gives each delivery a turn to begin.
         weight: how much an initiator counts; see :class:`FairQueue`.
         clock, rng: time, and randomness for the pauses.
         metrics, log: as usual.
@@ -105,7 +101,6 @@ class Outbox:
         reporter: Reporter,
         detector: FailureDetector,
         budget: MemoryBudget,
-        processor: Processor,
         weight: Callable[[PeerId], int],
         clock: Clock,
         rng: random.Random,
@@ -118,7 +113,6 @@ class Outbox:
         self._reporter = reporter
         self._detector = detector
         self._budget = budget
-        self._processor = processor
         self._weight = weight
         self._clock = clock
         self._rng = rng
@@ -342,7 +336,6 @@ class Outbox:
             # Before anything is read and encoded for it; initiators may have told addresses with their particles.
             if lane.failures >= ATTEMPTS_QUIET and lane.initiator_of(row) != lane.peer:
                 await self._carrier.check_way(row.peer)
-            await self._begin(lane, row)
             parcel = await self._parcels.parcel(row.key, row.peer)
             # A particle that is gone is as good as delivered.
             receipt, handed = (Receipt(), None) if parcel is None else await self._hand_over_reserved(lane, row, parcel)
@@ -373,12 +366,6 @@ class Outbox:
             if isinstance(error, Unreachable):
                 raise
             return False
-
-    async def _begin(self, lane: DeliveryLane, row: OutboxRow) -> None:
-        """Returns when it is this row's turn among all that the peer does."""
-        waited = await self._processor.begin(lane.initiator_of(row), DELIVERY_S, upstream=lane.upstream_of(row))
-        if waited and lane.round is not None:
-            lane.round.starts(row.key, now_s())
 
     def _failed(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel | None, error: FluvialError) -> None:
         outcome = "unreachable" if isinstance(error, Unreachable) else "failed"

@@ -209,11 +209,6 @@ class DeliveryRound:
             self._of_quick.add(key)
         self._young[key] = now_s, upstream
 
-    def starts(self, key: ParticleKey, now_s: float) -> None:
-        """A row that a worker has begun with had to wait here until now: the peer has let nobody wait for it."""
-        if (young := self._young.pop(key, None)) is not None:
-            self._young[key] = now_s, young[1]
-
     def end(self, key: ParticleKey) -> bool:
         """It has been tried; whether that was quick."""
         self._free += 1
