@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port
+from tests.support.processes import free_ports
 
 
 @dataclass
@@ -56,7 +56,8 @@ def etcd_server(folder: Path) -> Iterator[EtcdServer]:
     binary = shutil.which("etcd")
     if binary is None:
         pytest.skip("etcd is not installed (Debian: etcd-server)")
-    clients, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    first = free_ports(2)
+    clients, peers = (f"http://127.0.0.1:{port}" for port in (first, first + 1))
     command = [binary, "--name", "one", "--data-dir", str(folder / "etcd"), "--initial-cluster", f"one={peers}"]
     command += ["--listen-client-urls", clients, "--advertise-client-urls", clients]
     command += ["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]

@@ -45,7 +45,7 @@ DEBT_S: Final = 0.01
 IDLE_ROUNDS: Final = 3
 """Who was not in line for so many rounds had nothing to do."""
 TURNS: Final = 16
-"""Those in line that have their turn in a round, if it has the time; the first of them has it in any case."""
+"""Those in line that have their turn in a round, if it has the time; the first of them has it in any case. With fewer, hundreds with little to read need more rounds than time."""
 
 Withdraw = Callable[[], None]
 

@@ -168,7 +168,7 @@ async def test_hundreds_with_little_to_do_need_few_rounds_and_hold_up_nobody_for
         while len(flood.done) - before < CROWD:
             await checkpoint()
             rounds += 1
-        assert rounds <= 4 * CROWD * SMALL_S / ROUND_S, "each round has as many of them as it has time for"
+        assert rounds <= 4 * CROWD * SMALL_S / ROUND_S, "more than a few of them in each, for which it has time"
         assert busy.busy
         await flood.finish(busy)
 

@@ -311,6 +311,7 @@ class Outbox:
             else:
                 this.away = error.message
         except Exception as error:  # noqa: BLE001 - the boundary: a bug costs this delivery a pause, not the node
+            self._outcomes.count("failed")
             self._throttled.note(
                 "delivery_broken", type(error).__name__, level=ERROR, to=row.peer, error=str(error), exc_info=error
             )
