@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fluvial_fce_wasm.turns import Turn
 from fluvial_fce_wasm.wit.parsing import parse_interface
 from hypothesis import given
 from hypothesis import strategies as st
+from wasmtime import component
 
 LONG = 60_000_000
 """Turns of a loop that take many slices of time."""
@@ -334,7 +336,7 @@ def test_only_few_values_and_short_texts_are_small() -> None:
         "x" * 100_000,
         b"x" * 100_000,
         ["x" * 1_000] * 20,
-        list(range(1_000)),
+        list(range(500)),
         [[]] * 1_000,
         {"a": [{"b": [1] * 300}]},
     ):
@@ -406,3 +408,34 @@ def test_a_turn_is_had_by_one_at_a_time_in_the_order_of_asking(steps: list[str])
         assert had == asked
 
     anyio.run(play)
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads have very short turns."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_code_that_others_let_go_of_meanwhile_is_whole(tmp_path: Path) -> None:
+    """Threads share code while it is there; each of them may be the last to let go of it, and the next to want it."""
+    engine, path = GuestEngine(), tmp_path / "compiled"
+    path.write_bytes(component.Component(engine.native, COUNTER).serialize())
+    closed: list[str] = []
+
+    def use() -> None:
+        for _ in range(500):
+            try:
+                engine.load(path).component.ptr()
+            except ValueError as error:
+                closed.append(str(error))
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert closed == []

@@ -22,6 +22,21 @@ IDLE_S: Final = 5.0
 """After so many seconds without calls the ticking thread ends."""
 
 
+class CompiledCode:
+    """Code that services share; it is freed when the last of them lets go of it.
+
+    The component is behind it because it frees itself in ``__del__``: a weak reference to it finds it still while that goes on.
+
+    Attributes:
+        component: the code.
+    """
+
+    __slots__ = ("__weakref__", "component")
+
+    def __init__(self, component: component.Component) -> None:
+        self.component: Final = component
+
+
 class GuestEngine:
     """Compiles components and runs them in slices of time. One serves any number of services and threads.
 
@@ -46,7 +61,7 @@ class GuestEngine:
         self.epoch = 0
         self.counts_fuel: Final = counts_fuel
         self.profile: Final = DETERMINISTIC if counts_fuel else PLAIN
-        self._loaded: weakref.WeakValueDictionary[Path, component.Component] = weakref.WeakValueDictionary()
+        self._loaded: weakref.WeakValueDictionary[Path, CompiledCode] = weakref.WeakValueDictionary()
         self._loading = threading.Lock()
         self._running: set[object] = set()
         self._starting = threading.Lock()
@@ -54,11 +69,12 @@ class GuestEngine:
         self._awake = threading.Event()
         self._ticker: threading.Thread | None = None
 
-    def load(self, compiled: Path) -> component.Component:
+    def load(self, compiled: Path) -> CompiledCode:
         """Compiled code from a file whose seal was checked (``compiling.py``); services that use the same code share it."""
         with self._loading:
             if (found := self._loaded.get(compiled)) is None:
-                found = self._loaded[compiled] = component.Component.deserialize_file(self.native, str(compiled))
+                made = component.Component.deserialize_file(self.native, str(compiled))
+                found = self._loaded[compiled] = CompiledCode(made)
             return found
 
     def begin(self, who: object) -> None:

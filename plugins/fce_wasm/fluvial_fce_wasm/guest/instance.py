@@ -35,7 +35,7 @@ from fluvial_fce_wasm.guest import native
 from fluvial_fce_wasm.guest.arena import Arena, Budget, BudgetExceeded, Misfit
 from fluvial_fce_wasm.guest.classify import classify
 from fluvial_fce_wasm.guest.codec import FunctionPlan
-from fluvial_fce_wasm.guest.engine import GuestEngine
+from fluvial_fce_wasm.guest.engine import CompiledCode, GuestEngine
 from fluvial_fce_wasm.guest.imports import (
     CallState,
     HostImport,
@@ -83,14 +83,14 @@ class LoadedModule:
 
     Attributes:
         name: for people.
-        component: compiled by the engine that will run it.
+        code: compiled by the engine that will run it.
         shape: what it imports and exports.
         share_bytes: its part of the service's memory.
         memories: how many linear memories it makes; found out when it is first instantiated.
     """
 
     name: str
-    component: component.Component
+    code: CompiledCode
     shape: ModuleShape
     share_bytes: int
     memories: int = 1
@@ -191,7 +191,7 @@ class LinkedInstances:
         """Make the instance of a unit; why that is impossible, or nothing."""
         made = ffi.wasmtime_component_instance_t()
         unit.future = native.start_instance(
-            *(native.address(unit.linker.ptr()), unit.context, native.address(module.component.ptr())),
+            *(native.address(unit.linker.ptr()), unit.context, native.address(module.code.component.ptr())),
             *(addressof(made), unit.error_at),
         )
         while not native.poll(unit.future):

@@ -67,8 +67,6 @@ def _compile(pipe: _Pipe) -> None:
 
 def _serve(pipe: _Pipe) -> None:
     """Be a service: load it, then answer its calls."""
-    from wasmtime import component
-
     from fluvial_fce_wasm.failures import GuestError
     from fluvial_fce_wasm.guest.engine import GuestEngine
     from fluvial_fce_wasm.guest.instance import LinkedInstances, LoadedModule
@@ -86,10 +84,7 @@ def _serve(pipe: _Pipe) -> None:
         memory_bytes=OWN_MEMORY_BYTES + order.limits.memory_bytes, file_bytes=order.limits.disk_bytes + SPARE_BYTES
     )
     modules = [
-        LoadedModule(
-            one.name, component.Component.deserialize_file(engine.native, one.compiled), one.shape, one.share_bytes
-        )
-        for one in order.modules
+        LoadedModule(one.name, engine.load(Path(one.compiled)), one.shape, one.share_bytes) for one in order.modules
     ]
     state = Path(order.state) if order.state else None
     instances = LinkedInstances(engine, modules, order.plan, order.limits, state=state)
