@@ -321,33 +321,38 @@ class GroupedFairQueue(Generic[ItemT]):
 
 
 class _Held:
-    """What somebody holds, and those whom it holds it for; of one initiator these are the items themselves."""
+    """How much somebody holds, and those whom it holds it for; an initiator holds the items themselves, in the order in which they came."""
 
-    __slots__ = ("_ranks", "number", "parts")
+    __slots__ = ("_ranks", "items", "number", "parts")
 
     def __init__(self) -> None:
         self.number = 0
         self.parts: dict[Hashable, _Held] = {}
+        self.items: dict[Any, None] = {}
         self._ranks: dict[
             int, dict[Hashable, None]
-        ] = {}  # by how much they hold; who has held so much for longest is the first
+        ] = {}  # names of parts by how much they hold; who has held so much for longest is the first
 
     def count(self, name: Hashable, part: _Held, more: int) -> None:
         """A part of it holds one more, or one less."""
-        if part.number:
-            del self._ranks[part.number][name]
-            if not self._ranks[part.number]:
-                del self._ranks[part.number]
-        part.number += more
-        if part.number:
-            self._ranks.setdefault(part.number, {})[name] = None
-        else:
+        ranks = self._ranks
+        if before := part.number:
+            equals = ranks[before]
+            del equals[name]
+            if not equals:
+                del ranks[before]
+        part.number = now = before + more
+        if not now:
             del self.parts[name]
+        elif now in ranks:
+            ranks[now][name] = None
+        else:
+            ranks[now] = {name: None}
 
     @property
-    def most(self) -> Any:
-        """Who of them holds most. There are few different numbers, however many they are."""
-        return next(iter(self._ranks[max(self._ranks)]))
+    def heaviest(self) -> _Held:
+        """The part that holds most. There are few different numbers, however many they are."""
+        return self.parts[next(iter(self._ranks[max(self._ranks)]))]
 
 
 class PushOut(Generic[OwnerT]):
@@ -374,28 +379,27 @@ class PushOut(Generic[OwnerT]):
     def put(self, item: OwnerT, payer: Payer) -> OwnerT | None:
         """Hold an item that is not held; returns the one that gives way to it and is not held any more, if one must."""
         self._payers[item] = payer
-        self._count(item, payer, 1)
+        self._count(payer, 1).items[item] = None
         if len(self._payers) <= self._most:
             return None
-        held = self._all
-        for _ in (payer.upstream.sender, payer.upstream, payer.initiator):
-            held = held.parts[held.most]
-        oldest: OwnerT = held.most
+        oldest: OwnerT = next(iter(self._all.heaviest.heaviest.heaviest.items))
         self.remove(oldest)
         return oldest
 
     def remove(self, item: OwnerT) -> None:
         """Hold it no more, if it was held."""
         if (payer := self._payers.pop(item, None)) is not None:
-            self._count(item, payer, -1)
+            del self._count(payer, -1).items[item]
 
-    def _count(self, item: OwnerT, payer: Payer, more: int) -> None:
+    def _count(self, payer: Payer, more: int) -> _Held:
+        """Somebody holds one more, or one less; what its initiator holds."""
         held = self._all
-        for name in (payer.upstream.sender, payer.upstream, payer.initiator, item):
+        for name in (payer.upstream.sender, payer.upstream, payer.initiator):
             if (part := held.parts.get(name)) is None:
                 part = held.parts[name] = _Held()
             held.count(name, part, more)
             held = part
+        return held
 
 
 class SharedPlaces(Generic[OwnerT]):

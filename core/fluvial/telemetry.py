@@ -34,7 +34,7 @@ _STACK: Final = structlog.processors.StackInfoRenderer()
 
 
 class LineLimit:
-    """Bounds what is written to the log, whoever causes it: a processor of structlog.
+    """Bounds what is written to the log, whoever causes it.
 
     Each event has its own budget, so that a flood of one hides no other. The next line that is written says how many were not: ``left_out``. Long lines
     count as several: strangers choose names of services, for example.
@@ -51,17 +51,20 @@ class LineLimit:
             str, tuple[float, float, int]
         ] = {}  # lines that may be written, when that was so, left out since
 
-    def __call__(self, logger: object, method: str, fields: EventDict) -> EventDict:
-        """Let a line pass, with overlong texts cut, or drop it."""
-        event = str(fields["event"])
+    def refuses(self, event: str) -> bool:
+        """Whether a line of this event is left out now, which is counted then: before anything is made of it."""
         if event not in self._events and len(self._events) >= EVENTS_MAX:
             event = OTHERS
         now, most = self._clock(), float(self._per_s * BURST_S)
         room, at, left_out = self._events.get(event, (most, now, 0))
         room = min(most, room + (now - at) * self._per_s)
-        if room < 1:
-            self._events[event] = (room, now, left_out + 1)
-            raise structlog.DropEvent
+        refused = room < 1
+        self._events[event] = (room, now, left_out + refused)
+        return refused
+
+    def __call__(self, logger: object, method: str, fields: EventDict) -> EventDict:
+        """A processor of structlog: a line that is not refused, with overlong texts cut."""
+        event = str(fields["event"])
         characters = 0
         for name, value in fields.items():
             if isinstance(value, str):
@@ -69,10 +72,22 @@ class LineLimit:
                 characters += len(shown) * (1 if shown.isascii() and shown.isprintable() else ESCAPED_CHARACTERS)
                 if len(shown) < len(value):
                     fields[name] = f"{shown[:-1]}…"
-        self._events[event] = (room - max(1.0, characters / LINE_CHARACTERS), now, 0)
+        if event not in self._events:
+            event = OTHERS
+        room, at, left_out = self._events[event]
+        self._events[event] = (room - max(1.0, characters / LINE_CHARACTERS), at, 0)
         if left_out:
             fields["left_out"] = left_out
         return fields
+
+
+def _limited(logger: type[Any], limit: LineLimit) -> type[Any]:
+    """A class of loggers whose lines a limit may refuse."""
+
+    def proxied(self: Any, method_name: str, event: str | None = None, **fields: Any) -> Any:
+        return None if limit.refuses(str(event)) else logger._proxy_to_logger(self, method_name, event, **fields)
+
+    return type("LimitedLogger", (logger,), {"_proxy_to_logger": proxied})
 
 
 class JsonLine:
@@ -142,7 +157,12 @@ def make_logger(
         file: where to.
     """
     stream = file if isinstance(file, LogOutput) else LogOutput(sys.stderr if file is None else file)
-    processors: list[Any] = [LineLimit(lines_per_s)] if lines_per_s else []
+    logger_class: Any = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[log_level.upper()])
+    processors: list[Any] = []
+    if lines_per_s:
+        limit = LineLimit(lines_per_s)
+        logger_class = _limited(logger_class, limit)
+        processors.append(limit)
     processors.append(stream.tell_lost)
     if log_format == "json":
         processors.append(JsonLine())
@@ -159,11 +179,10 @@ def make_logger(
                 exception_formatter=_write_traceback,
             ),
         ]
-    level = logging.getLevelNamesMapping()[log_level.upper()]
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         stream,
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=logger_class,
         cache_logger_on_first_use=True,
     )
     return logger

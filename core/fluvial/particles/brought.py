@@ -51,8 +51,11 @@ class FadingBytes(Generic[OneT]):
 
     def add(self, one: OneT, size: float) -> None:
         """Somebody has brought so much."""
-        amount = self.of(one) + size
-        self._counted[one] = amount, self._clock()
+        now_s = self._clock()
+        if (counted := self._counted.get(one)) is not None:
+            amount, then_s = counted
+            size += amount * math.exp2((then_s - now_s) / self._half_life_s)
+        self._counted[one] = size, now_s
         self._counted.move_to_end(one)
         if len(self._counted) > COUNTED_MAX:
             self._counted.popitem(last=False)

@@ -104,13 +104,14 @@ class FailureDetector:
     def handing(self, key: ParticleKey, peer: PeerId, payer: Payer, *, deadline_ms: int) -> None:
         """A particle is being handed to a peer, which lives until a time in milliseconds since 1970."""
         now = now_s()
-        self.not_handed(key, peer)
         if (watched := self._peers.get(peer)) is None:
             watched = self._peers[peer] = _WatchedPeer(now + FIRST_S)
             self._sooner.set()
         elif watched.due_s > now + AGAIN_S:
             watched.due_s = now + FIRST_S
             self._sooner.set()
+        if key in watched.handed:
+            self.not_handed(key, peer)
         watched.handed_s = now
         watched.handed[key] = _Handed(payer, now, deadline_ms)
         if (other := self._handed.put((peer, key), payer)) is not None:

@@ -239,6 +239,8 @@ class MemoryBudget:
         """An entry has this size now; the first time it is said who pays for it."""
         if (entry := self._entries.get(key)) is None:
             entry = self._entries[key] = self._enter(payer)
+        elif entry.size == size:
+            return
         more = size - entry.size
         entry.size = size
         self._all.held += more

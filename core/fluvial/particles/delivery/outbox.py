@@ -383,7 +383,7 @@ class Outbox:
         if outcome == "failed" or max(lane.failures, lane.times_put_off(row)) + 1 >= ATTEMPTS_QUIET:
             self._tell_store(lane, row, outcome, error.message)
             if parcel is not None and outcome == "unreachable":
-                payer = self._payer(lane, row, parcel)
+                payer = self._payer(lane, row)
                 self._reporter.unreachable(parcel.delivery.particle, payer, row.peer, error.message)
 
     async def _hand_over_reserved(
@@ -396,12 +396,11 @@ class Outbox:
         is_large = size > UNCOUNTED_BYTES
         if not (is_large or lane.round.old or self._schedule.is_knock(lane)):
             return await self._hand_over(lane, row, parcel)
-        initiator = PeerId.from_public_key(delivery.header.initiator)
-        with self._budget.reserved(self._payer(lane, row, parcel), COPIES * size):
+        with self._budget.reserved(self._payer(lane, row), COPIES * size):
             if not is_large:
                 return await self._hand_over(lane, row, parcel)
             gate = lane.round.large
-            await gate.enter(size, lane.upstream_of(row), initiator)
+            await gate.enter(size, lane.upstream_of(row), lane.initiator_of(row))
             try:
                 return await self._hand_over(lane, row, parcel)
             finally:
@@ -411,7 +410,7 @@ class Outbox:
         """What the peer said, and how it was found if it has the particle now."""
         assert self._parcels is not None, "the outbox was not started"
         began = now_s()
-        delivery, payer = parcel.delivery, self._payer(lane, row, parcel)
+        delivery, payer = parcel.delivery, self._payer(lane, row)
         self._detector.handing(row.key, row.peer, payer, deadline_ms=row.deadline_ms)
         is_there = False
         try:
@@ -463,9 +462,8 @@ class Outbox:
             self._reporter.refused(delivery.particle, payer, row.peer, why, by=by)
         return receipt, None
 
-    def _payer(self, lane: DeliveryLane, row: OutboxRow, parcel: Parcel) -> Payer:
-        initiator = PeerId.from_public_key(parcel.delivery.header.initiator)
-        return self._budget.payer(initiator, lane.upstream_of(row))
+    def _payer(self, lane: DeliveryLane, row: OutboxRow) -> Payer:
+        return self._budget.payer(lane.initiator_of(row), lane.upstream_of(row))
 
     def _tell_store(self, lane: DeliveryLane, row: OutboxRow, kind: str, error: str) -> None:
         """For those who look at the store; nothing depends on it. Once for each kind of failure."""
