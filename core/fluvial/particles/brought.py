@@ -47,14 +47,14 @@ class FadingBytes(Generic[OneT]):
         if (counted := self._counted.get(one)) is None:
             return 0.0
         amount, then_s = counted
-        return amount * self._left_of(then_s)
+        return amount * self._left_of(then_s, self._clock())
 
     def add(self, one: OneT, size: float) -> None:
         """Somebody has brought so much."""
         now_s = self._clock()
         if (counted := self._counted.get(one)) is not None:
             amount, then_s = counted
-            size += amount * math.exp2((then_s - now_s) / self._half_life_s)
+            size += amount * self._left_of(then_s, now_s)
         self._counted[one] = size, now_s
         self._counted.move_to_end(one)
         if len(self._counted) > COUNTED_MAX:
@@ -62,11 +62,13 @@ class FadingBytes(Generic[OneT]):
 
     def give_back(self, one: OneT, size: float, since_s: float) -> None:
         """So much that somebody brought at a time, or after it, counts no more."""
-        if one in self._counted:
-            self._counted[one] = max(0.0, self.of(one) - size * self._left_of(since_s)), self._clock()
+        if (counted := self._counted.get(one)) is not None:
+            now_s, (amount, then_s) = self._clock(), counted
+            left = amount * self._left_of(then_s, now_s) - size * self._left_of(since_s, now_s)
+            self._counted[one] = max(0.0, left), now_s
 
-    def _left_of(self, then_s: float) -> float:
-        return math.exp2((then_s - self._clock()) / self._half_life_s)
+    def _left_of(self, then_s: float, now_s: float) -> float:
+        return math.exp2((then_s - now_s) / self._half_life_s)
 
 
 class _Written(msgspec.Struct):

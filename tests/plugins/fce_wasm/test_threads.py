@@ -336,7 +336,7 @@ def test_only_few_values_and_short_texts_are_small() -> None:
         "x" * 100_000,
         b"x" * 100_000,
         ["x" * 1_000] * 20,
-        list(range(500)),
+        list(range(1_000)),
         [[]] * 1_000,
         {"a": [{"b": [1] * 300}]},
     ):
